@@ -1,0 +1,27 @@
+//! The words and contracts that every part of Anser shares.
+//!
+//! This crate knows nothing about HTTP, async runtimes, Arrow or any model library. It holds the domain types
+//! ([`Document`], [`Chunk`], [`Embedding`], [`ChatMessage`], [`Answer`]), the small synchronous traits that let the
+//! parts meet without knowing each other ([`Embedder`], [`Reranker`], [`Generator`], [`VectorBackend`]), the error
+//! kinds and the layout of the data folder.
+
+mod answer;
+mod attribute;
+mod cancel;
+mod chat;
+mod document;
+mod embedding;
+mod error;
+mod progress;
+pub mod storage;
+mod traits;
+
+pub use answer::{Answer, AnswerTimings, Citation, ContextPassage};
+pub use attribute::{AttributeKind, AttributeValue, Attributes};
+pub use cancel::CancelToken;
+pub use chat::{ChatMessage, FinishReason, GenerateOptions, Generation, GenerationTimings, Role, TokenUsage};
+pub use document::{ByteSpan, Chunk, ChunkId, Document, DocumentId, ScoredChunk};
+pub use embedding::{Embedded, EmbedderInfo, Embedding};
+pub use error::{Error, ErrorKind, Result};
+pub use progress::{NoProgress, Progress, ProgressUnit};
+pub use traits::{EmbedPurpose, Embedder, Generator, GeneratorInfo, Reranker, VectorBackend};
