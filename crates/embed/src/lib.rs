@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Text embedders and cross-encoder rerankers on ONNX Runtime.
+//!
+//! [`OnnxEmbedder`] and [`OnnxReranker`] each own a model on a thread of its own. Callers tokenise their texts on their
+//! own thread, hand them to that worker through a bounded queue and block until the answer comes; the worker takes turns
+//! between the requests so that a question never waits for a whole bulk job (the rule is stated in `schedule`).
+//! ONNX Runtime is a shared library that is loaded once per process, from a path given by the caller.
+
+mod embedder;
+mod error;
+mod options;
+mod panics;
+mod reranker;
+mod runtime;
+mod schedule;
+mod source;
+mod tokens;
+mod worker;
+
+pub use embedder::OnnxEmbedder;
+pub use error::EmbedError;
+pub use options::EmbedOptions;
+pub use reranker::OnnxReranker;
+pub use runtime::load_runtime;

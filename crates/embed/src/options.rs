@@ -1,0 +1,60 @@
+//! What a caller may choose about a worker.
+
+use std::num::NonZeroUsize;
+use std::thread;
+
+use crate::EmbedError;
+
+/// How a worker runs its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmbedOptions {
+    /// Threads that ONNX Runtime multiplies with, at least 1.
+    pub threads: usize,
+    /// Requests that may be waiting or running at once, at least 1; one more is refused as `Overloaded`.
+    pub queue: usize,
+    /// Most tokens, padding included, that one run of the model may hold; a longer text runs alone. 0 runs every text
+    /// alone, and then a text's vector depends on nothing but the text. Models with dynamic int8 quantisation choose
+    /// their scale over all texts of a run: larger runs move their vectors a little (cosine about 0.997).
+    pub batch_tokens: usize,
+}
+
+impl Default for EmbedOptions {
+    /// One thread for each core, 64 requests, every text alone.
+    fn default() -> Self {
+        Self { threads: thread::available_parallelism().map_or(1, NonZeroUsize::get), queue: 64, batch_tokens: 0 }
+    }
+}
+
+impl EmbedOptions {
+    /// Refuses zeros that would mean "never".
+    pub(crate) fn check(&self) -> Result<(), EmbedError> {
+        for (option, value) in [("threads", self.threads), ("queue", self.queue)] {
+            if value == 0 {
+                return Err(EmbedError::ZeroOption { option });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Most copies of a model that one worker holds: each costs its weights again (tens of megabytes).
+const MAX_SESSIONS: usize = 4;
+
+/// How `threads` are spent: on copies of the model first, because two texts on two single-threaded copies finish sooner
+/// than the same texts one after the other on both threads (by a third on two cores, and by more when the cores are
+/// shared with other work, since nobody waits at a barrier).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sessions {
+    /// Copies of the model, each on its own worker thread.
+    pub(crate) count: usize,
+    /// Threads that each copy multiplies with.
+    pub(crate) threads_each: usize,
+}
+
+impl Sessions {
+    /// At most four copies; threads beyond that are shared out evenly.
+    pub(crate) fn of(threads: usize) -> Self {
+        let count = threads.clamp(1, MAX_SESSIONS);
+        Self { count, threads_each: (threads / count).max(1) }
+    }
+}

@@ -1,0 +1,311 @@
+//! Threads that own models, and the bounded queue in front of them.
+//!
+//! A request is a list of texts and blocks its caller until every text has run. The first thread gets its model from the
+//! caller; further threads make their own when there is more to do than one thread can, and take from the same queue.
+//! Between two runs of a model, requests whose caller has cancelled are dropped. A panic or failure of a model is
+//! answered to the requests whose texts were running, and the thread lives on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use anser_core::CancelToken;
+use parking_lot::{Condvar, Mutex};
+
+use crate::panics::caught;
+use crate::schedule::{Entry, Picked, Schedule};
+use crate::{EmbedError, EmbedOptions};
+
+/// Waiting texts at which another thread makes its model: loading one takes about as long as a dozen texts.
+const BACKLOG: usize = 8;
+
+/// Something that turns texts into outputs, one for each, in order.
+pub(crate) trait Model: Send + 'static {
+    /// What it takes of one text.
+    type Item: Send + 'static;
+    /// What it gives for one text.
+    type Output: Send + 'static;
+
+    /// Runs all of `batch` at once. The reason of a failure completes "MODEL failed while running: ...".
+    fn run(&mut self, batch: &[Self::Item]) -> Result<Vec<Self::Output>, String>;
+}
+
+/// Makes a further model for a further thread.
+pub(crate) type MakeModel<M> = Box<dyn FnOnce() -> Result<M, EmbedError> + Send>;
+
+/// One or more threads with a model each. Dropping it stops and joins them.
+pub(crate) struct Worker<M: Model> {
+    shared: Arc<Shared<M>>,
+    threads: Vec<JoinHandle<()>>,
+    queue: usize,
+}
+
+struct Shared<M: Model> {
+    name: String,
+    batch_tokens: usize,
+    state: Mutex<State<M>>,
+    changed: Condvar,
+}
+
+struct State<M: Model> {
+    schedule: Schedule<M::Item>,
+    answers: BTreeMap<u64, Answer<M::Output>>,
+    stopping: bool,
+    /// Threads that have not ended.
+    running: usize,
+    /// Whether a thread ended by a panic outside its model, so that another has to step in.
+    deserted: bool,
+}
+
+/// What a caller waits for.
+struct Answer<O> {
+    outputs: Vec<Option<O>>,
+    missing: usize,
+    cancel: CancelToken,
+    reply: SyncSender<Result<Vec<O>, EmbedError>>,
+}
+
+impl<M: Model> Worker<M> {
+    /// Starts a thread for `model` and one for each of `further`; `name` is the model's name in messages.
+    pub(crate) fn spawn(
+        name: &str,
+        options: &EmbedOptions,
+        model: M,
+        further: Vec<MakeModel<M>>,
+    ) -> Result<Self, EmbedError> {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            batch_tokens: options.batch_tokens,
+            state: Mutex::new(State {
+                schedule: Schedule::new(),
+                answers: BTreeMap::new(),
+                stopping: false,
+                running: 0,
+                deserted: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let mut worker = Self { shared, threads: Vec::with_capacity(further.len() + 1), queue: options.queue };
+        worker.start(|shared| shared.serve(model))?;
+        for make in further {
+            worker.start(|shared| shared.serve_when_busy(make))?;
+        }
+        Ok(worker)
+    }
+
+    fn start(&mut self, body: impl FnOnce(&Shared<M>) + Send + 'static) -> Result<(), EmbedError> {
+        let shared = Arc::clone(&self.shared);
+        shared.state.lock().running += 1;
+        let leaving = Leaving(shared);
+        let thread = thread::Builder::new()
+            .name(format!("anser-{}", self.shared.name))
+            .spawn(move || body(&leaving.0))
+            .map_err(|source| EmbedError::Thread { model: self.shared.name.clone(), source })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    /// Runs all of `entries` (their indices count from 0 without a gap) and returns their outputs by index. Blocks.
+    pub(crate) fn submit(
+        &self,
+        entries: Vec<Entry<M::Item>>,
+        cancel: &CancelToken,
+    ) -> Result<Vec<M::Output>, EmbedError> {
+        if cancel.is_cancelled() {
+            return Err(EmbedError::Cancelled);
+        }
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (reply, answer) = sync_channel(1);
+        {
+            let mut state = self.shared.state.lock();
+            if state.running == 0 {
+                return Err(self.shared.stopped());
+            }
+            if state.answers.len() >= self.queue {
+                return Err(EmbedError::Overloaded { model: self.shared.name.clone(), queue: self.queue });
+            }
+            let missing = entries.len();
+            let outputs = (0..missing).map(|_| None).collect();
+            let request = state.schedule.push(entries);
+            state.answers.insert(request, Answer { outputs, missing, cancel: cancel.clone(), reply });
+        }
+        self.shared.changed.notify_all();
+        answer.recv().unwrap_or_else(|_| Err(self.shared.stopped()))
+    }
+}
+
+impl<M: Model> Drop for Worker<M> {
+    fn drop(&mut self) {
+        self.shared.state.lock().stopping = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has already given up its requests; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Held by each thread. When the last one ends, for whatever reason, callers that still wait are released.
+struct Leaving<M: Model>(Arc<Shared<M>>);
+
+impl<M: Model> Drop for Leaving<M> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.running -= 1;
+        state.deserted |= thread::panicking();
+        if state.running == 0 {
+            state.answers.clear();
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+impl<M: Model> Shared<M> {
+    fn stopped(&self) -> EmbedError {
+        EmbedError::Stopped { model: self.name.clone() }
+    }
+
+    /// Waits until one thread is not enough, makes the model and serves. Without the model the first thread goes on alone.
+    fn serve_when_busy(&self, make: MakeModel<M>) {
+        {
+            let mut state = self.state.lock();
+            while !state.stopping && !state.deserted && state.schedule.texts() < BACKLOG {
+                self.changed.wait(&mut state);
+            }
+            if state.stopping {
+                return;
+            }
+        }
+        match make() {
+            Ok(model) => self.serve(model),
+            Err(error) => tracing::warn!(model = self.name, %error, "a further copy of the model could not be loaded"),
+        }
+    }
+
+    fn serve(&self, mut model: M) {
+        while let Some(batch) = self.wait_for_batch() {
+            for (request, result) in self.run_batch(&mut model, batch) {
+                self.deliver(request, result);
+            }
+        }
+    }
+
+    /// The next texts to run, or `None` when the worker is being dropped.
+    fn wait_for_batch(&self) -> Option<Vec<Picked<M::Item>>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.stopping {
+                return None;
+            }
+            state.drop_cancelled();
+            let batch = state.schedule.next_batch(self.batch_tokens);
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Runs `batch` and sorts the outputs by request. If a run that mixes requests fails, each request's texts run again
+    /// by themselves, so that one bad text fails only its own request.
+    fn run_batch(
+        &self,
+        model: &mut M,
+        batch: Vec<Picked<M::Item>>,
+    ) -> Vec<(u64, Result<Indexed<M::Output>, EmbedError>)> {
+        let mut requests: BTreeMap<u64, (Vec<usize>, Vec<M::Item>)> = BTreeMap::new();
+        let mixed = batch.iter().any(|picked| picked.request != batch[0].request);
+        if mixed {
+            let (keys, items): (Vec<_>, Vec<_>) =
+                batch.into_iter().map(|picked| ((picked.request, picked.entry.index), picked.entry.item)).unzip();
+            if let Ok(outputs) = self.attempt(model, &items) {
+                let mut results: BTreeMap<u64, Indexed<M::Output>> = BTreeMap::new();
+                for ((request, index), output) in keys.into_iter().zip(outputs) {
+                    results.entry(request).or_default().push((index, output));
+                }
+                return results.into_iter().map(|(request, outputs)| (request, Ok(outputs))).collect();
+            }
+            for ((request, index), item) in keys.into_iter().zip(items) {
+                let (indices, items) = requests.entry(request).or_default();
+                indices.push(index);
+                items.push(item);
+            }
+        } else {
+            for picked in batch {
+                let (indices, items) = requests.entry(picked.request).or_default();
+                indices.push(picked.entry.index);
+                items.push(picked.entry.item);
+            }
+        }
+        requests
+            .into_iter()
+            .map(|(request, (indices, items))| {
+                let outputs = self.attempt(model, &items).map(|outputs| indices.into_iter().zip(outputs).collect());
+                (request, outputs)
+            })
+            .collect()
+    }
+
+    fn attempt(&self, model: &mut M, items: &[M::Item]) -> Result<Vec<M::Output>, EmbedError> {
+        caught(|| model.run(items))
+            .and_then(|outputs| outputs)
+            .and_then(|outputs| match outputs.len() {
+                got if got == items.len() => Ok(outputs),
+                got => Err(format!("it gave {got} outputs for {} texts", items.len())),
+            })
+            .map_err(|reason| EmbedError::Run { model: self.name.clone(), reason })
+    }
+
+    /// Files outputs under their request and answers it when they are complete, or when they failed.
+    fn deliver(&self, request: u64, result: Result<Indexed<M::Output>, EmbedError>) {
+        let mut state = self.state.lock();
+        match result {
+            Ok(outputs) => {
+                // A request that failed or was cancelled meanwhile is no longer there.
+                let Some(answer) = state.answers.get_mut(&request) else { return };
+                for (index, output) in outputs {
+                    if let Some(slot) = answer.outputs.get_mut(index)
+                        && slot.replace(output).is_none()
+                    {
+                        answer.missing -= 1;
+                    }
+                }
+                if answer.missing == 0
+                    && let Some(answer) = state.answers.remove(&request)
+                {
+                    let outputs = answer.outputs.into_iter().flatten().collect();
+                    let _ = answer.reply.send(Ok(outputs));
+                }
+            }
+            Err(error) => state.give_up(request, error),
+        }
+    }
+}
+
+/// Outputs with their position in the request.
+type Indexed<O> = Vec<(usize, O)>;
+
+impl<M: Model> State<M> {
+    fn drop_cancelled(&mut self) {
+        let cancelled: Vec<u64> = self
+            .answers
+            .iter()
+            .filter(|(_, answer)| answer.cancel.is_cancelled())
+            .map(|(request, _)| *request)
+            .collect();
+        for request in cancelled {
+            self.give_up(request, EmbedError::Cancelled);
+        }
+    }
+
+    fn give_up(&mut self, request: u64, error: EmbedError) {
+        self.schedule.remove(request);
+        if let Some(answer) = self.answers.remove(&request) {
+            // The channel has room for the one answer that each request gets, and its caller waits for it.
+            let _ = answer.reply.send(Err(error));
+        }
+    }
+}
