@@ -1,0 +1,65 @@
+# Everything a person does with this project. Each target installs what it needs by itself.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := target/venv
+VENV_PYTHON := $(VENV)/bin/python
+export ANSER_MODELS_DIR ?= $(CURDIR)/target/models
+DATA_DIR ?= target/demo
+LISTEN ?= 127.0.0.1:8080
+
+.PHONY: help demo serve test lint bench web clean
+
+help: ## Print what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+demo: web ## Index the example shop, ask it, cluster it, serve the page (add ARGS=--no-serve to stop before that)
+	cargo build --release -p anser
+	target/release/anser demo --data-dir $(DATA_DIR) --listen $(LISTEN) $(ARGS)
+
+serve: web ## Serve the page and the API over the demo's data
+	cargo build --release -p anser
+	target/release/anser serve --data-dir $(DATA_DIR) --listen $(LISTEN)
+
+test: web $(VENV)/.installed examples/node/node_modules/.installed web/e2e/.browser ## Run every test, real models and a real browser included
+	cargo build --workspace
+	ANSER_TEST_PYTHON=$(CURDIR)/$(VENV_PYTHON) cargo test --workspace
+
+lint: ## Check format and lints
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: $(VENV)/.installed ## Measure speed on this machine, beside peers
+	cargo run --release -p anser-bench -- --python $(VENV_PYTHON)
+
+# Without Node the program still builds; its page then says how to get the real one.
+web: ## Build the page
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web/dist/index.html; \
+	else echo "npm was not found: building without the page"; fi
+
+clean: ## Delete what was built, downloaded models included
+	cargo clean
+	rm -rf web/dist web/node_modules examples/node/node_modules $(VENV) $(DATA_DIR)
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	touch $@
+
+web/dist/index.html: web/node_modules/.installed $(shell find web/src web/index.html web/public web/vite.config.ts web/tsconfig.json -type f 2>/dev/null)
+	cd web && npm run build
+
+examples/node/node_modules/.installed: examples/node/package.json examples/node/package-lock.json
+	cd examples/node && npm ci --no-audit --no-fund
+	touch $@
+
+$(VENV)/.installed: examples/python/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r examples/python/requirements.txt
+	touch $@
+
+# A browser for the page's test: one that is here, else Debian's package where root may install it.
+web/e2e/.browser:
+	@scripts/find-browser.sh > $@ || { rm -f $@; [ -z "$${CI:-}" ]; }

@@ -1,0 +1,99 @@
+//! `anser collections`: what is stored.
+
+use std::io::{IsTerminal, Write};
+
+use anser_core::NoProgress;
+use anser_engine::EngineError;
+use clap::Subcommand;
+use std::sync::Arc;
+
+use crate::compose;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::terminal::{Terminal, bytes};
+
+/// Subcommands of `anser collections`.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:\n  anser collections list\n  anser collections delete reviews --yes")]
+pub(crate) enum CollectionsCommand {
+    /// All collections
+    List,
+    /// One collection
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Delete a collection with all it holds
+    Delete {
+        /// Its name
+        name: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+impl CollectionsCommand {
+    pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        let engine = compose::engine(settings, Arc::new(NoProgress))?;
+        match self {
+            Self::List => {
+                let collections = engine.collections()?;
+                if terminal.is_json() {
+                    return terminal.json(&collections);
+                }
+                if collections.is_empty() {
+                    return terminal.line("no collections yet; make one with `anser ingest FILE --collection NAME`");
+                }
+                let rows = collections.iter().map(|c| {
+                    [
+                        c.name.clone(),
+                        c.documents.to_string(),
+                        c.chunks.to_string(),
+                        bytes(c.disk_bytes),
+                        format!("{} ({} dimensions)", c.embedder.model, c.embedder.dimension),
+                    ]
+                });
+                terminal.table(["name", "documents", "chunks", "disk", "embedder"], rows.collect())
+            }
+            Self::Show { name } => {
+                let info = engine.collection(name)?.info().map_err(EngineError::from)?;
+                if terminal.is_json() {
+                    return terminal.json(&info);
+                }
+                terminal.line(format!(
+                    "{}\n  documents {}\n  chunks    {}\n  disk      {}\n  embedder  {} ({} dimensions)",
+                    terminal.bold(&info.name),
+                    info.documents,
+                    info.chunks,
+                    bytes(info.disk_bytes),
+                    info.embedder.model,
+                    info.embedder.dimension
+                ))
+            }
+            Self::Delete { name, yes } => {
+                let info = engine.collection(name)?.info().map_err(EngineError::from)?;
+                if !yes && !confirm(&format!("delete {name} with its {} documents?", info.documents))? {
+                    return Err(Failure::failed(format!("{name} was kept; pass --yes to delete without a question")));
+                }
+                engine.delete_collection(name)?;
+                if terminal.is_json() {
+                    return terminal.json(&serde_json::json!({"name": name, "deleted": true}));
+                }
+                terminal.line(format!("deleted {name}"))
+            }
+        }
+    }
+}
+
+/// Asks a yes-or-no question; the answer is no where nobody can be asked.
+fn confirm(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut reply = String::new();
+    std::io::stdin().read_line(&mut reply)?;
+    Ok(matches!(reply.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,210 @@
+//! `anser doctor`: checks this machine and says how to mend what is wrong.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anser_core::NoProgress;
+use anser_core::storage::DataDir;
+use anser_models::{Catalogue, ModelRole, ModelStatus};
+use clap::Args;
+use serde::Serialize;
+use sysinfo::{Disks, System};
+
+use crate::compose;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::terminal::{Terminal, bytes};
+
+/// Free disk below which downloads and indexing are likely to fail.
+const LOW_DISK: u64 = 2 << 30;
+/// Free memory below which the default models do not fit comfortably.
+const LOW_MEMORY: u64 = 2 << 30;
+
+/// Arguments of `anser doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  anser doctor\n  anser doctor --json")]
+pub(crate) struct DoctorArgs {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    Warning,
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    name: String,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+impl Check {
+    fn ok(name: impl Into<String>, found: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Ok, found: found.into(), mend: None }
+    }
+
+    fn bad(state: State, name: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { name: name.into(), state, found: found.into(), mend: Some(mend.into()) }
+    }
+}
+
+impl DoctorArgs {
+    #[expect(clippy::unused_self, reason = "every command's arguments have the same two-step life")]
+    pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        let mut checks = vec![data_folder(settings), disk(&settings.data_dir), memory(), processor(settings)];
+        checks.extend(models(settings)?);
+        checks.push(runtime(settings));
+        checks.push(pip(settings));
+        if terminal.is_json() {
+            terminal.json(&checks)?;
+        } else {
+            let rows = checks.iter().map(|check| {
+                let mark = match check.state {
+                    State::Ok => "ok",
+                    State::Warning => "warning",
+                    State::Failed => "FAILED",
+                };
+                [mark.to_owned(), check.name.clone(), check.found.clone(), check.mend.clone().unwrap_or_default()]
+            });
+            terminal.table(["", "check", "found", "how to mend"], rows.collect())?;
+        }
+        let failed = checks.iter().filter(|c| c.state == State::Failed).count();
+        if failed > 0 {
+            return Err(Failure::failed(format!("{failed} of {} checks failed; see how to mend them above", checks.len())));
+        }
+        Ok(())
+    }
+}
+
+fn data_folder(settings: &Settings) -> Check {
+    match DataDir::open(&settings.data_dir) {
+        Ok(data) => Check::ok("data folder", format!("{} can be written", data.root().display())),
+        Err(error) => Check::bad(
+            State::Failed,
+            "data folder",
+            error.to_string(),
+            "choose a folder you may write to with --data-dir or ANSER_DATA_DIR",
+        ),
+    }
+}
+
+fn disk(folder: &Path) -> Check {
+    let disks = Disks::new_with_refreshed_list();
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+    let disk = disks
+        .list()
+        .iter()
+        .filter(|d| folder.starts_with(d.mount_point()))
+        .max_by_key(|d| d.mount_point().as_os_str().len());
+    match disk.map(sysinfo::Disk::available_space) {
+        None => Check::bad(State::Warning, "disk", "free space is unknown", "make sure that 2 GiB are free"),
+        Some(free) if free < LOW_DISK => {
+            Check::bad(State::Warning, "disk", format!("{} free", bytes(free)), "free at least 2 GiB or use --data-dir")
+        }
+        Some(free) => Check::ok("disk", format!("{} free", bytes(free))),
+    }
+}
+
+fn memory() -> Check {
+    let mut system = System::new();
+    system.refresh_memory();
+    let (free, total) = (system.available_memory(), system.total_memory());
+    let found = format!("{} free of {}", bytes(free), bytes(total));
+    if free < LOW_MEMORY {
+        return Check::bad(State::Warning, "memory", found, "the default models need about 2 GiB; close other programs");
+    }
+    Check::ok("memory", found)
+}
+
+fn processor(settings: &Settings) -> Check {
+    let available = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let found = format!("{} threads of {available}, {}", settings.threads, vector_units());
+    if settings.threads > available {
+        return Check::bad(State::Warning, "processor", found, format!("set --threads {available} or fewer"));
+    }
+    Check::ok("processor", found)
+}
+
+fn vector_units() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            "AVX-512"
+        } else if std::arch::is_x86_feature_detected!("avx2") {
+            "AVX2"
+        } else {
+            "no AVX2: expect it to be slow"
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    std::env::consts::ARCH
+}
+
+fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {
+    let store = compose::model_store(settings);
+    let wanted = [Some(&settings.embedder), settings.reranker.as_ref(), Some(&settings.chat)];
+    let mut checks = Vec::new();
+    for name in wanted.into_iter().flatten() {
+        let pull = format!("anser models pull {name}");
+        checks.push(match store.status(name)? {
+            ModelStatus::Present { path, bytes: size } => {
+                Check::ok(format!("model {name}"), format!("{} in {}", bytes(size), path.display()))
+            }
+            ModelStatus::Missing => Check::bad(
+                State::Warning,
+                format!("model {name}"),
+                "not downloaded; it will be when first used",
+                pull,
+            ),
+            ModelStatus::Damaged { reason } => {
+                Check::bad(State::Failed, format!("model {name}"), format!("damaged: {reason}"), pull)
+            }
+        });
+    }
+    Ok(checks)
+}
+
+/// Loads the runtime library as the models would, without downloading it.
+fn runtime(settings: &Settings) -> Check {
+    let store = compose::model_store(&Settings { offline: true, ..settings.clone() });
+    let present = Catalogue::builtin().models().iter().any(|m| {
+        m.role == ModelRole::Runtime && matches!(store.status(&m.name), Ok(ModelStatus::Present { .. }))
+    });
+    let mend = "anser models pull";
+    if !present {
+        return Check::bad(State::Warning, "ONNX Runtime", "not downloaded; it will be when first used", mend);
+    }
+    let loaded = store
+        .ensure_runtime(&NoProgress)
+        .map_err(|e| e.to_string())
+        .and_then(|path| anser_embed::load_runtime(&path).map(|()| path).map_err(|e| e.to_string()));
+    match loaded {
+        Ok(path) => Check::ok("ONNX Runtime", format!("{} loads", path.display())),
+        Err(error) => Check::bad(State::Failed, "ONNX Runtime", error, mend),
+    }
+}
+
+/// Whether the package client that fetches models is there; only a warning, because a full cache needs none.
+fn pip(settings: &Settings) -> Check {
+    let candidates = match &settings.python {
+        Some(python) => vec![python.clone()],
+        None => vec!["python3".into(), "python".into()],
+    };
+    let version = candidates.iter().find_map(|python| {
+        let output = Command::new(python).args(["-m", "pip", "--version"]).stderr(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    });
+    match version {
+        Some(version) => Check::ok("pip", version),
+        None => Check::bad(
+            State::Warning,
+            "pip",
+            "no Python with pip was found; models can then come from the hub or a local folder only",
+            "install Python 3 with pip, or name an interpreter with --python",
+        ),
+    }
+}

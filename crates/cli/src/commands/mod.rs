@@ -1,0 +1,68 @@
+//! The commands, one file each.
+
+mod ask;
+mod cluster;
+mod collections;
+mod completions;
+mod demo;
+mod doctor;
+mod eval;
+mod ingest;
+mod models;
+mod search;
+mod serve;
+
+use clap::Subcommand;
+
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Index the bundled shop data, answer questions about it, cluster it, and serve the page
+    Demo(demo::DemoArgs),
+    /// Serve the HTTP API and the page
+    Serve(serve::ServeArgs),
+    /// Read files into a collection
+    Ingest(ingest::IngestArgs),
+    /// Find the passages nearest to a query
+    Search(search::SearchArgs),
+    /// Answer a question from a collection, with citations
+    Ask(ask::AskArgs),
+    /// Group a collection's documents by meaning
+    Cluster(cluster::ClusterArgs),
+    /// List, show and delete collections
+    #[command(subcommand)]
+    Collections(collections::CollectionsCommand),
+    /// List, download and remove models
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
+    /// Measure retrieval and answers on questions with known answers
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
+    /// Check this machine and say how to mend what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        match self {
+            Self::Demo(args) => args.run(settings, terminal),
+            Self::Serve(args) => args.run(settings, terminal),
+            Self::Ingest(args) => args.run(settings, terminal),
+            Self::Search(args) => args.run(settings, terminal),
+            Self::Ask(args) => args.run(settings, terminal),
+            Self::Cluster(args) => args.run(settings, terminal),
+            Self::Collections(command) => command.run(settings, terminal),
+            Self::Models(command) => command.run(settings, terminal),
+            Self::Eval(command) => command.run(settings, terminal),
+            Self::Doctor(args) => args.run(settings, terminal),
+            Self::Completions(args) => args.run(),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `anser search`: the passages nearest to a query.
+
+use anser_core::CancelToken;
+use anser_engine::SearchRequest;
+use clap::Args;
+
+use crate::compose;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::terminal::{Terminal, snippet};
+
+/// Characters of a hit's text in the table.
+const SNIPPET: usize = 160;
+
+/// Arguments of `anser search`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  anser search reviews \"battery does not last\"\n  anser search faq \"can I send it back?\" --rerank --limit 3 --json"
+)]
+pub(crate) struct SearchArgs {
+    /// Collection to search
+    collection: String,
+    /// What to look for
+    query: String,
+    /// How many hits
+    #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
+    limit: u16,
+    /// Reorder the hits with the cross-encoder: slower, better
+    #[arg(long)]
+    rerank: bool,
+    /// Compare with every vector instead of using the graph
+    #[arg(long)]
+    exact: bool,
+    /// Leave out hits with a cosine below this
+    #[arg(long, value_name = "COSINE")]
+    min_score: Option<f32>,
+}
+
+impl SearchArgs {
+    pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        let engine = compose::engine(settings, terminal.progress())?;
+        let request = SearchRequest {
+            query: self.query.clone(),
+            limit: usize::from(self.limit),
+            rerank: self.rerank,
+            exact: self.exact.then_some(true),
+            min_score: self.min_score,
+        };
+        let reply = engine.search(&self.collection, &request, &CancelToken::new())?;
+        if terminal.is_json() {
+            return terminal.json(&reply);
+        }
+        if reply.hits.is_empty() {
+            return terminal.line("nothing found");
+        }
+        let rows = reply.hits.iter().enumerate().map(|(rank, hit)| {
+            let title = hit.title.as_deref().map(|t| format!("{}\n", terminal.bold(t))).unwrap_or_default();
+            [
+                (rank + 1).to_string(),
+                format!("{:.3}", hit.score),
+                hit.rerank_score.map_or_else(String::new, |s| format!("{s:.2}")),
+                hit.chunk.document_id.to_string(),
+                format!("{title}{}", snippet(&hit.chunk.text, SNIPPET)),
+            ]
+        });
+        terminal.table(["#", "cosine", "rerank", "document", "text"], rows.collect())
+    }
+}

@@ -1,0 +1,86 @@
+//! `anser serve`: the HTTP API and the page.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anser_engine::Engine;
+use anser_server::ServerOptions;
+use clap::Args;
+
+use crate::compose;
+use crate::config::{Settings, env};
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// Arguments of `anser serve`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  anser serve\n  anser serve --listen 127.0.0.1:9000\n  ANSER_API_KEYS=secret1,secret2 anser serve --listen 0.0.0.0:8080\n\nAn OpenAI client works against it with base_url=\"http://127.0.0.1:8080/v1\".\nANSER_API_KEYS holds the keys that clients must send as \"Authorization: Bearer KEY\", separated by commas."
+)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on; anything but loopback needs API keys [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS", env = env::LISTEN)]
+    listen: Option<SocketAddr>,
+}
+
+impl ServeArgs {
+    pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        let engine = compose::engine(settings, terminal.progress())?;
+        run_server(engine, self.listen.unwrap_or(settings.listen), terminal)
+    }
+}
+
+/// Serves until Ctrl-C or SIGTERM, then finishes the running requests.
+pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Terminal) -> Result<(), Failure> {
+    let options = ServerOptions { listen, api_keys: api_keys(), ..ServerOptions::default() };
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|e| Failure::failed(format!("cannot start the async runtime: {e}")))?;
+    runtime.block_on(async {
+        let listener = anser_server::bind(listen).await?;
+        let address = listener.local_addr()?;
+        if terminal.is_json() {
+            terminal.json(&serde_json::json!({"listening": format!("http://{address}")}))?;
+        } else {
+            terminal.line(format!(
+                "serving the page on {} and the API on http://{address}/v1 (Ctrl-C stops)",
+                terminal.bold(&format!("http://{address}/"))
+            ))?;
+        }
+        Ok(anser_server::serve(listener, engine, options, shutdown()).await?)
+    })
+}
+
+/// Keys come from the environment alone: on a command line every user of the machine could read them.
+fn api_keys() -> Vec<String> {
+    std::env::var(env::API_KEYS)
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|key| !key.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn shutdown() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+    eprintln!("stopping: finishing the running requests");
+}

@@ -1,0 +1,79 @@
+//! Puts the parts together: settings in, a working engine out. The only place that knows both the engine and the
+//! crates that load models.
+
+use std::sync::Arc;
+
+use anser_core::storage::DataDir;
+use anser_core::{Embedder, Generator, Progress, Reranker};
+use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker};
+use anser_engine::{Engine, EngineOptions, ModelLoader, ServedModels};
+use anser_generate::{GeneratorOptions, LlamaGenerator};
+use anser_models::{ModelFiles, ModelStore, ModelStoreOptions};
+
+use crate::config::Settings;
+use crate::failure::Failure;
+
+/// The models that the settings name, found or downloaded as needed.
+pub(crate) fn model_store(settings: &Settings) -> ModelStore {
+    ModelStore::new(ModelStoreOptions {
+        cache: settings.models_dir.clone(),
+        offline: settings.offline,
+        local: settings.local_models.clone(),
+        python: settings.python.clone(),
+    })
+}
+
+/// An engine over the data folder of `settings`. Models are loaded when first used; `progress` shows their download.
+pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result<Arc<Engine>, Failure> {
+    let data = DataDir::open(&settings.data_dir)?;
+    let loader = Loader { store: model_store(settings), settings: settings.clone(), progress };
+    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), EngineOptions::default())?))
+}
+
+struct Loader {
+    store: ModelStore,
+    settings: Settings,
+    progress: Arc<dyn Progress>,
+}
+
+impl Loader {
+    fn files(&self, name: &str) -> anser_core::Result<ModelFiles> {
+        Ok(self.store.ensure(name, self.progress.as_ref())?)
+    }
+
+    fn embed_options(&self) -> EmbedOptions {
+        EmbedOptions { threads: self.settings.threads, ..EmbedOptions::default() }
+    }
+}
+
+impl ModelLoader for Loader {
+    fn embedder_name(&self) -> &str {
+        &self.settings.embedder
+    }
+
+    fn reranker_name(&self) -> Option<&str> {
+        self.settings.reranker.as_deref()
+    }
+
+    fn generator_name(&self) -> &str {
+        &self.settings.chat
+    }
+
+    fn embedder(&self) -> anser_core::Result<Arc<dyn Embedder>> {
+        let files = self.files(&self.settings.embedder)?;
+        let runtime = self.store.ensure_runtime(self.progress.as_ref())?;
+        Ok(Arc::new(OnnxEmbedder::load(&files, &runtime, &self.embed_options())?))
+    }
+
+    fn reranker(&self) -> anser_core::Result<Arc<dyn Reranker>> {
+        let name = self.settings.reranker.as_deref().ok_or_else(|| anser_core::Error::internal("no reranker is set"))?;
+        let files = self.files(name)?;
+        let runtime = self.store.ensure_runtime(self.progress.as_ref())?;
+        Ok(Arc::new(OnnxReranker::load(&files, &runtime, &self.embed_options())?))
+    }
+
+    fn generator(&self) -> anser_core::Result<Arc<dyn Generator>> {
+        let files = self.files(&self.settings.chat)?;
+        Ok(Arc::new(LlamaGenerator::load(&files, &GeneratorOptions::default())?))
+    }
+}

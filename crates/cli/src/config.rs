@@ -1,0 +1,204 @@
+//! Configuration: the one place that reads environment variables and the configuration file.
+//!
+//! Precedence, weakest first: built-in default, file, environment, flag. [`GlobalArgs`] holds what flags and
+//! environment gave, [`ConfigFile`] what the file gave, and [`Settings`] the result with nothing left open.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anser_models::{DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER};
+use clap::Args;
+use etcetera::BaseStrategy;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+
+/// Every environment variable that Anser reads.
+pub(crate) mod env {
+    pub(crate) const CONFIG: &str = "ANSER_CONFIG";
+    pub(crate) const DATA_DIR: &str = "ANSER_DATA_DIR";
+    pub(crate) const MODELS_DIR: &str = "ANSER_MODELS_DIR";
+    pub(crate) const LOCAL_MODELS: &str = "ANSER_LOCAL_MODELS";
+    pub(crate) const OFFLINE: &str = "ANSER_OFFLINE";
+    pub(crate) const PYTHON: &str = "ANSER_PYTHON";
+    pub(crate) const THREADS: &str = "ANSER_THREADS";
+    pub(crate) const EMBEDDER: &str = "ANSER_EMBEDDER";
+    pub(crate) const RERANKER: &str = "ANSER_RERANKER";
+    pub(crate) const CHAT: &str = "ANSER_CHAT";
+    pub(crate) const LISTEN: &str = "ANSER_LISTEN";
+    pub(crate) const API_KEYS: &str = "ANSER_API_KEYS";
+    pub(crate) const LOG: &str = "ANSER_LOG";
+}
+
+/// Where the server listens unless told otherwise.
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// The reranker name that means "none".
+const NO_RERANKER: &str = "none";
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Folder that holds collections and models [default: the platform's data folder]
+    #[arg(long, global = true, value_name = "DIR", env = env::DATA_DIR)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Folder that holds downloaded models [default: models/ in the data folder]
+    #[arg(long, global = true, value_name = "DIR", env = env::MODELS_DIR)]
+    pub(crate) models_dir: Option<PathBuf>,
+    /// Folder of model folders of your own, tried before any download
+    #[arg(long, global = true, value_name = "DIR", env = env::LOCAL_MODELS)]
+    pub(crate) local_models: Option<PathBuf>,
+    /// Configuration file [default: anser/config.toml in the platform's configuration folder]
+    #[arg(long, global = true, value_name = "FILE", env = env::CONFIG)]
+    pub(crate) config: Option<PathBuf>,
+    /// Never touch the network
+    #[arg(long, global = true, env = env::OFFLINE)]
+    pub(crate) offline: bool,
+    /// Python interpreter whose pip fetches models [default: python3, then python]
+    #[arg(long, global = true, value_name = "FILE", env = env::PYTHON, hide_short_help = true)]
+    pub(crate) python: Option<PathBuf>,
+    /// Threads for models and index building [default: all cores]
+    #[arg(long, global = true, value_name = "N", env = env::THREADS)]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Embedding model
+    #[arg(long, global = true, value_name = "NAME", env = env::EMBEDDER, hide_short_help = true)]
+    pub(crate) embedder: Option<String>,
+    /// Reranking model, or "none"
+    #[arg(long, global = true, value_name = "NAME", env = env::RERANKER, hide_short_help = true)]
+    pub(crate) reranker: Option<String>,
+    /// Chat model
+    #[arg(long, global = true, value_name = "NAME", env = env::CHAT, hide_short_help = true)]
+    pub(crate) chat: Option<String>,
+    /// Print JSON for machines instead of text for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No progress bars
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// What to log to standard error, e.g. "info" or "anser_server=debug"
+    #[arg(long, global = true, value_name = "FILTER", env = env::LOG, hide_short_help = true)]
+    pub(crate) log: Option<String>,
+}
+
+/// The configuration file, as typed. Unknown keys are errors.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    data_dir: Option<PathBuf>,
+    models_dir: Option<PathBuf>,
+    local_models: Option<PathBuf>,
+    offline: Option<bool>,
+    python: Option<PathBuf>,
+    threads: Option<NonZeroUsize>,
+    embedder: Option<String>,
+    reranker: Option<String>,
+    chat: Option<String>,
+    listen: Option<SocketAddr>,
+}
+
+/// Configuration with every question answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) models_dir: PathBuf,
+    pub(crate) local_models: Option<PathBuf>,
+    pub(crate) offline: bool,
+    pub(crate) python: Option<PathBuf>,
+    pub(crate) threads: usize,
+    pub(crate) embedder: String,
+    pub(crate) reranker: Option<String>,
+    pub(crate) chat: String,
+    pub(crate) listen: SocketAddr,
+}
+
+impl Settings {
+    /// Resolves flags and environment over the file over the defaults.
+    pub(crate) fn resolve(args: &GlobalArgs) -> Result<Self, Failure> {
+        let dirs = etcetera::choose_base_strategy().map_err(|e| {
+            Failure::usage(format!("cannot find your home folder ({e}); name a folder with --data-dir"))
+        });
+        let file = match (&args.config, &dirs) {
+            (Some(path), _) => read_file(path)?,
+            (None, Ok(dirs)) => {
+                let path = dirs.config_dir().join("anser").join("config.toml");
+                if path.exists() { read_file(&path)? } else { ConfigFile::default() }
+            }
+            (None, Err(_)) => ConfigFile::default(),
+        };
+        let data_dir = match args.data_dir.clone().or(file.data_dir) {
+            Some(dir) => dir,
+            None => dirs?.data_dir().join("anser"),
+        };
+        let default_listen = || DEFAULT_LISTEN.parse().map_err(|e| Failure::failed(format!("{DEFAULT_LISTEN}: {e}")));
+        Ok(Self {
+            models_dir: args.models_dir.clone().or(file.models_dir).unwrap_or_else(|| data_dir.join("models")),
+            data_dir,
+            local_models: args.local_models.clone().or(file.local_models),
+            offline: args.offline || file.offline.unwrap_or(false),
+            python: args.python.clone().or(file.python),
+            threads: args
+                .threads
+                .or(file.threads)
+                .or_else(|| std::thread::available_parallelism().ok())
+                .map_or(1, NonZeroUsize::get),
+            embedder: args.embedder.clone().or(file.embedder).unwrap_or_else(|| DEFAULT_EMBEDDER.to_owned()),
+            reranker: Some(args.reranker.clone().or(file.reranker).unwrap_or_else(|| DEFAULT_RERANKER.to_owned()))
+                .filter(|name| name != NO_RERANKER),
+            chat: args.chat.clone().or(file.chat).unwrap_or_else(|| DEFAULT_CHAT.to_owned()),
+            listen: file.listen.map_or_else(default_listen, Ok)?,
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<ConfigFile, Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("cannot read the configuration file {}: {e}", path.display())))?;
+    parse_file(&text).map_err(|e| Failure::usage(format!("the configuration file {}: {e}", path.display())))
+}
+
+fn parse_file(text: &str) -> Result<ConfigFile, String> {
+    toml::from_str(text).map_err(|e| e.to_string().trim_end().replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn settings(args: &GlobalArgs, file: &str) -> Result<Settings, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        fs::write(&path, file).unwrap();
+        Settings::resolve(&GlobalArgs { config: Some(path), ..args.clone() })
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file = "data_dir = \"/from-file\"\nthreads = 3\nreranker = \"none\"\n";
+        let from_file = settings(&GlobalArgs::default(), file).unwrap();
+        assert_eq!(from_file.data_dir, Path::new("/from-file"));
+        assert_eq!(from_file.models_dir, Path::new("/from-file/models"));
+        assert_eq!(from_file.threads, 3);
+        assert_eq!(from_file.reranker, None);
+        assert_eq!(from_file.chat, DEFAULT_CHAT);
+
+        let args = GlobalArgs { data_dir: Some("/from-flag".into()), ..GlobalArgs::default() };
+        assert_eq!(settings(&args, file).unwrap().data_dir, Path::new("/from-flag"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = settings(&GlobalArgs::default(), "treads = 3\n").unwrap_err();
+        assert!(error.to_string().contains("treads"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused_without_panic(text in ".{0,200}") {
+            let _ = parse_file(&text);
+        }
+    }
+}

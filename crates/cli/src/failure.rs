@@ -1,0 +1,78 @@
+//! How a command ends badly: one sentence and an exit code.
+
+use std::fmt;
+
+use anser_core::ErrorKind;
+use anser_engine::EngineError;
+use anser_models::ModelsError;
+use anser_server::ServerError;
+
+/// A command's failure. Exit code 1 when the work failed, 2 when it was asked for wrongly.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// The work failed.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code: 1 }
+    }
+
+    /// The command was asked for wrongly.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_code: 2 }
+    }
+
+    /// What the process ends with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        self.exit_code
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        let hint = match (&error, error.kind()) {
+            (EngineError::Index(_), ErrorKind::NotFound) => "; `anser collections list` shows what there is",
+            _ => "",
+        };
+        Self::failed(format!("{error}{hint}"))
+    }
+}
+
+impl From<anser_core::Error> for Failure {
+    fn from(error: anser_core::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<ModelsError> for Failure {
+    fn from(error: ModelsError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(format!("cannot write the output: {error}"))
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::failed(format!("cannot write JSON: {error}"))
+    }
+}
