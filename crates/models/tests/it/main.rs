@@ -1,0 +1,3 @@
+//! Models are obtained from each source, verified and kept.
+
+mod real;

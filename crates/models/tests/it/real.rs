@@ -1,0 +1,48 @@
+//! The default models from the real registry. Downloads them when the test cache lacks them.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use anser_core::{Progress, ProgressUnit};
+use anser_models::{
+    Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, ModelStatus, ModelStore, ModelStoreOptions,
+};
+
+fn cache() -> PathBuf {
+    std::env::var_os("ANSER_MODELS_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/models"), PathBuf::from)
+}
+
+/// Prints what happens, for whoever wonders why the first run takes long.
+struct Printed(Mutex<Option<u64>>);
+
+impl Progress for Printed {
+    fn start(&self, what: &str, total: Option<u64>, _: ProgressUnit) {
+        println!("{what}: {total:?} bytes");
+        *self.0.lock().unwrap() = total;
+    }
+    fn set(&self, done: u64) {
+        assert!(self.0.lock().unwrap().is_none_or(|total| done <= total), "progress went past its total");
+    }
+    fn note(&self, message: &str) {
+        println!("{message}");
+    }
+    fn finish(&self) {}
+}
+
+#[test]
+fn every_default_model_and_the_runtime_can_be_had() {
+    let progress = Printed(Mutex::new(None));
+    let store = |offline| ModelStore::new(ModelStoreOptions { cache: cache(), offline, local: None, python: None });
+    let runtime = store(false).ensure_runtime(&progress).unwrap();
+    assert!(runtime.is_file());
+    for name in [DEFAULT_EMBEDDER, DEFAULT_RERANKER, DEFAULT_CHAT] {
+        let files = store(false).ensure(name, &progress).unwrap();
+        assert_eq!(files.dir, store(true).ensure(name, &progress).unwrap().dir, "the second time needs no network");
+        for file in &files.spec.files {
+            assert_eq!(std::fs::metadata(files.path(&file.name).unwrap()).unwrap().len(), file.bytes);
+        }
+        let bytes = Catalogue::builtin().find(name).unwrap().total_bytes();
+        assert_eq!(store(true).status(name).unwrap(), ModelStatus::Present { path: files.dir, bytes });
+    }
+}
