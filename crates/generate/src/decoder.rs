@@ -1,0 +1,109 @@
+//! The llama decoder: candle's, with f32 weights, on threads of its own.
+
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::GenerateError;
+use crate::dequantize::present_as_f32;
+use crate::gguf::{GgufFile, first_line};
+
+/// Prompt tokens read at once: large enough for a fast matrix product, small enough that a cancelled request stops soon.
+const CHUNK: usize = 128;
+
+/// A loaded decoder. Requests take turns; each runs on a shallow copy of the weights with a key-value cache of its own.
+pub(crate) struct Decoder {
+    weights: ModelWeights,
+    threads: ThreadPool,
+    context_length: usize,
+    last_prompt: Vec<u32>,
+    prefix: Option<Prefix>,
+}
+
+/// The state after a prompt prefix that more than one request began with.
+struct Prefix {
+    tokens: Vec<u32>,
+    sequence: Sequence,
+}
+
+/// A sequence of tokens that the decoder has read.
+#[derive(Clone)]
+pub(crate) struct Sequence {
+    // The library caches one attention mask for each shape it meets and never drops any; here they go with the copy.
+    weights: ModelWeights,
+    length: usize,
+}
+
+impl Decoder {
+    /// Reads the weights of `gguf` as f32; `threads` compute. `context_length` shortens the model's own.
+    pub(crate) fn load(
+        gguf: &mut GgufFile,
+        threads: usize,
+        context_length: Option<usize>,
+    ) -> Result<Self, GenerateError> {
+        let shape = gguf.llama_shape()?;
+        let context_length = context_length.unwrap_or(usize::MAX).min(shape.context).min(MAX_SEQ_LEN);
+        if context_length == 0 {
+            return Err(gguf.unsupported("its context has no room for a token"));
+        }
+        let (header, mut reader) = present_as_f32(&gguf.content, &mut gguf.reader, shape.metadata());
+        let weights = ModelWeights::from_gguf(header, &mut reader, &Device::Cpu);
+        let weights = weights.map_err(|error| gguf.damaged(first_line(&error)))?;
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("anser-decoder-{index}"))
+            .build()
+            .map_err(|error| GenerateError::Threads(error.to_string()))?;
+        Ok(Self { weights, threads, context_length, last_prompt: Vec::new(), prefix: None })
+    }
+
+    /// Most tokens that a sequence can hold.
+    pub(crate) fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// Reads `prompt` (at least one token, at most the context) and returns the sequence with the logits that follow
+    /// it, or `None` once `cancelled` says so.
+    ///
+    /// Where this prompt and the one before begin alike, as prompts with the same instructions do, the state there is
+    /// kept for the next. It lies on a chunk border, so that resuming from it repeats the very same arithmetic.
+    pub(crate) fn read_prompt(
+        &mut self,
+        prompt: &[u32],
+        cancelled: impl Fn() -> bool,
+    ) -> Result<Option<(Sequence, Vec<f32>)>, GenerateError> {
+        let alike = prompt.iter().zip(&self.last_prompt).take_while(|(a, b)| a == b).count();
+        let border = alike.min(prompt.len().saturating_sub(1)) / CHUNK * CHUNK;
+        self.last_prompt = prompt.to_vec();
+
+        let usable = |prefix: &&Prefix| prefix.tokens.len() < prompt.len() && prompt.starts_with(&prefix.tokens);
+        let mut sequence = match self.prefix.as_ref().filter(usable) {
+            Some(prefix) => prefix.sequence.clone(),
+            None => Sequence { weights: self.weights.clone(), length: 0 },
+        };
+        let resumed = sequence.length;
+        let mut logits = Vec::new();
+        for chunk in prompt[resumed..].chunks(CHUNK) {
+            if cancelled() {
+                return Ok(None);
+            }
+            logits = self.read(&mut sequence, chunk)?;
+            if sequence.length == border && border > resumed {
+                self.prefix = Some(Prefix { tokens: prompt[..border].to_vec(), sequence: sequence.clone() });
+            }
+        }
+        Ok(Some((sequence, logits)))
+    }
+
+    /// Appends `tokens` and returns the logits after the last of them, one for each token of the vocabulary.
+    pub(crate) fn read(&self, sequence: &mut Sequence, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        let Sequence { weights, length } = sequence;
+        let start = *length;
+        let logits = self.threads.install(|| {
+            let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
+            weights.forward(&input, start)?.squeeze(0)?.to_vec1::<f32>()
+        });
+        *length += tokens.len();
+        logits.map_err(|error| GenerateError::Model(first_line(&error)))
+    }
+}

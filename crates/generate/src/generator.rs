@@ -1,0 +1,180 @@
+//! [`LlamaGenerator`]: what the rest of the program sees of a chat model.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anser_core::{
+    CancelToken, ChatMessage, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
+    TokenUsage,
+};
+use anser_models::ModelFiles;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
+
+use crate::GenerateError;
+use crate::decoder::Decoder;
+use crate::gguf::GgufFile;
+use crate::sampling::check_options;
+use crate::template::ChatTemplate;
+use crate::tokenizer::ChatTokenizer;
+use crate::worker::{self, Event, Finished, Request};
+
+/// Name of the weights in a chat model's folder.
+const MODEL_FILE: &str = "model.gguf";
+/// How often a caller whose request is still queued looks whether it was cancelled.
+const QUEUE_POLL: Duration = Duration::from_millis(20);
+
+/// How to run a chat model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeneratorOptions {
+    /// Requests that may wait while one is answered; one more is `Overloaded`. At least 1.
+    pub queue: usize,
+    /// Most tokens of prompt and reply together, if less than the model's own limit and the decoder's (4,096).
+    pub context_length: Option<usize>,
+    /// Threads that compute. At least 1.
+    pub threads: usize,
+}
+
+impl Default for GeneratorOptions {
+    fn default() -> Self {
+        let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { queue: 32, context_length: None, threads }
+    }
+}
+
+/// A llama-architecture chat model from a GGUF file, on a thread of its own.
+pub struct LlamaGenerator {
+    info: GeneratorInfo,
+    tokenizer: Arc<ChatTokenizer>,
+    template: ChatTemplate,
+    queue: usize,
+    /// `None` only while being dropped: closing it ends the worker.
+    requests: Option<Sender<Request>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl LlamaGenerator {
+    /// Loads `model.gguf` of a catalogued model. Its weights are unpacked to f32: four bytes of memory a weight.
+    pub fn load(files: &ModelFiles, options: &GeneratorOptions) -> Result<Self, GenerateError> {
+        Self::open(&files.spec.name, &files.path(MODEL_FILE)?, options)
+    }
+
+    /// Loads the GGUF file at `path` under the name `model`.
+    pub fn open(model: &str, path: &Path, options: &GeneratorOptions) -> Result<Self, GenerateError> {
+        let start = Instant::now();
+        let queue = options.queue.max(1);
+        let mut gguf = GgufFile::open(path)?;
+        let shape = gguf.llama_shape()?;
+        let tokenizer = Arc::new(ChatTokenizer::from_gguf(&gguf, shape.vocabulary)?);
+        let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
+        let decoder = Decoder::load(&mut gguf, options.threads.max(1), options.context_length)?;
+        let info = GeneratorInfo { model: model.to_owned(), context_length: decoder.context_length() };
+
+        let (requests, queued) = bounded(queue);
+        let worker = {
+            let tokenizer = Arc::clone(&tokenizer);
+            thread::Builder::new()
+                .name("anser-generate".to_owned())
+                .spawn(move || worker::run(decoder, &tokenizer, &queued))
+                .map_err(|error| GenerateError::Threads(error.to_string()))?
+        };
+        tracing::info!(model, context_length = info.context_length, elapsed_ms = start.elapsed().as_millis(), "chat model loaded");
+        Ok(Self { info, tokenizer, template, queue, requests: Some(requests), worker: Some(worker) })
+    }
+
+    fn submit(
+        &self,
+        messages: &[ChatMessage],
+        options: &GenerateOptions,
+        cancel: &CancelToken,
+    ) -> Result<(usize, Receiver<Event>), GenerateError> {
+        check_options(options)?;
+        let prompt = self.template.prompt(messages, &self.tokenizer)?;
+        let prompt_tokens = prompt.len();
+        if prompt_tokens >= self.info.context_length {
+            return Err(GenerateError::PromptTooLong { prompt_tokens, context_length: self.info.context_length });
+        }
+        let (events, received) = unbounded();
+        let request =
+            Request { prompt, options: options.clone(), cancel: cancel.clone(), submitted: Instant::now(), events };
+        match self.requests.as_ref().map(|requests| requests.try_send(request)) {
+            Some(Ok(())) => Ok((prompt_tokens, received)),
+            Some(Err(TrySendError::Full(_))) => Err(GenerateError::Overloaded { waiting: self.queue }),
+            Some(Err(TrySendError::Disconnected(_))) | None => Err(worker_gone()),
+        }
+    }
+}
+
+impl Generator for LlamaGenerator {
+    fn info(&self) -> &GeneratorInfo {
+        &self.info
+    }
+
+    fn count_tokens(&self, text: &str) -> anser_core::Result<usize> {
+        Ok(self.tokenizer.encode_text(text)?.len())
+    }
+
+    fn count_prompt_tokens(&self, messages: &[ChatMessage]) -> anser_core::Result<usize> {
+        Ok(self.template.prompt(messages, &self.tokenizer)?.len())
+    }
+
+    fn generate(
+        &self,
+        messages: &[ChatMessage],
+        options: &GenerateOptions,
+        cancel: &CancelToken,
+        on_delta: &mut dyn FnMut(&str),
+    ) -> anser_core::Result<Generation> {
+        let submitted = Instant::now();
+        let (prompt_tokens, events) = self.submit(messages, options, cancel)?;
+        if !wait_for_start(&events, cancel)? {
+            return Ok(Generation {
+                text: String::new(),
+                finish_reason: FinishReason::Cancelled,
+                usage: TokenUsage { prompt_tokens, completion_tokens: 0 },
+                timings: GenerationTimings { queued: submitted.elapsed(), ..GenerationTimings::default() },
+            });
+        }
+        let mut text = String::new();
+        loop {
+            match events.recv().map_err(|_| worker_gone())? {
+                Event::Started => {}
+                Event::Delta(delta) => {
+                    on_delta(&delta);
+                    text.push_str(&delta);
+                }
+                Event::Done(result) => {
+                    let Finished { finish_reason, usage, timings } = result?;
+                    return Ok(Generation { text, finish_reason, usage, timings });
+                }
+            }
+        }
+    }
+}
+
+/// Whether the request left the queue (true) or was cancelled in it; the worker skips one whose caller is gone.
+fn wait_for_start(events: &Receiver<Event>, cancel: &CancelToken) -> Result<bool, GenerateError> {
+    loop {
+        match events.recv_timeout(QUEUE_POLL) {
+            Ok(_) => return Ok(true),
+            Err(RecvTimeoutError::Timeout) if cancel.is_cancelled() => return Ok(false),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(worker_gone()),
+        }
+    }
+}
+
+fn worker_gone() -> GenerateError {
+    GenerateError::Model("its thread has ended".to_owned())
+}
+
+impl Drop for LlamaGenerator {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(worker) = self.worker.take() {
+            // Panics inside a request are caught there; one outside has nobody left to tell.
+            worker.join().ok();
+        }
+    }
+}

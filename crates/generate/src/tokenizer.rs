@@ -1,0 +1,278 @@
+//! The byte-level BPE tokenizer that a GGUF file carries in its metadata.
+
+use tokenizers::Tokenizer;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+
+use crate::GenerateError;
+use crate::gguf::GgufFile;
+
+/// Token types of the GGUF format (`tokenizer.ggml.token_type`).
+const CONTROL: usize = 3;
+const USER_DEFINED: usize = 4;
+
+/// Control tokens that end a turn in the chat formats in use, besides those that the metadata names.
+const END_OF_TURN: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"];
+
+/// Text to token ids and back.
+///
+/// Control tokens are found only by [`ChatTokenizer::encode_markup`]: in ordinary text `<|im_end|>` is ten letters.
+pub(crate) struct ChatTokenizer {
+    bpe: Tokenizer,
+    /// For each token, the bytes it stands for; none for control tokens.
+    bytes: Vec<Vec<u8>>,
+    /// Text and id of each control token.
+    control: Vec<(String, u32)>,
+    /// Text and id of each token that is found in any text before BPE.
+    user_defined: Vec<(String, u32)>,
+    end_of_turn: Vec<u32>,
+    bos: Option<u32>,
+    eos: Option<u32>,
+}
+
+impl ChatTokenizer {
+    /// Builds the tokenizer of `gguf`, whose embedding table has `vocabulary` rows.
+    pub(crate) fn from_gguf(gguf: &GgufFile, vocabulary: usize) -> Result<Self, GenerateError> {
+        let model = gguf.text("tokenizer.ggml.model").unwrap_or("none");
+        if model != "gpt2" {
+            return Err(gguf.unsupported(format!("its tokenizer is {model}, and only byte-level BPE (gpt2) is known")));
+        }
+        let tokens = gguf.texts("tokenizer.ggml.tokens")?;
+        let types = gguf.counts("tokenizer.ggml.token_type")?;
+        if tokens.len() != vocabulary || types.len() != vocabulary {
+            return Err(gguf.damaged(format!(
+                "it lists {} tokens and {} token types for {vocabulary} embeddings",
+                tokens.len(),
+                types.len()
+            )));
+        }
+        let bpe = byte_pair_encoding(gguf, &tokens)?;
+        let of_type = |wanted: usize| -> Vec<(String, u32)> {
+            let typed = tokens.iter().zip(&types).zip(0_u32..);
+            // A one-letter control token could not be told from text (see `escape_markup`), so it is left as text.
+            typed
+                .filter(|((text, kind), _)| **kind == wanted && text.chars().nth(1).is_some())
+                .map(|((text, _), id)| ((*text).to_owned(), id))
+                .collect()
+        };
+        let (control, user_defined) = (of_type(CONTROL), of_type(USER_DEFINED));
+        let bytes = tokens.iter().zip(&types).map(|(text, kind)| token_bytes(text, *kind)).collect();
+
+        let id_of = |key: &str| gguf.count(key).filter(|id| *id < vocabulary).map(|id| id as u32);
+        let (bos, eos) = (id_of("tokenizer.ggml.bos_token_id"), id_of("tokenizer.ggml.eos_token_id"));
+        let named = [eos, bos, id_of("tokenizer.ggml.eot_token_id"), id_of("tokenizer.ggml.eom_token_id")];
+        let known = control.iter().filter(|(text, _)| END_OF_TURN.contains(&text.as_str())).map(|(_, id)| *id);
+        // A model that starts a new text has finished this one, so the first token of a text ends a turn as well.
+        let mut end_of_turn: Vec<u32> = named.into_iter().flatten().chain(known).collect();
+        end_of_turn.sort_unstable();
+        end_of_turn.dedup();
+        Ok(Self { bpe, bytes, control, user_defined, end_of_turn, bos, eos })
+    }
+
+    /// Token ids of ordinary text.
+    pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>, GenerateError> {
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        self.encode_into(text, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Token ids of a rendered chat template: control tokens are found in it, except where `mark` splits them (see
+    /// [`ChatTokenizer::escape_markup`]); the marks themselves are dropped.
+    pub(crate) fn encode_markup(&self, rendered: &str, mark: char) -> Result<Vec<u32>, GenerateError> {
+        let mut ids = Vec::with_capacity(rendered.len() / 3);
+        let mut text = String::new();
+        for piece in (Pieces { rest: rendered, tokens: &self.control }) {
+            match piece {
+                Piece::Token(id) => {
+                    self.encode_into(&text, &mut ids)?;
+                    text.clear();
+                    ids.push(id);
+                }
+                Piece::Text(part) => text.extend(part.chars().filter(|&letter| letter != mark)),
+            }
+        }
+        self.encode_into(&text, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// `content` with `mark` put behind the first letter of every control token in it, so that markup which a person
+    /// typed stays text. `mark` must not occur in `content`.
+    pub(crate) fn escape_markup(&self, content: &str, mark: char) -> String {
+        let mut escaped = String::with_capacity(content.len());
+        for (at, letter) in content.char_indices() {
+            escaped.push(letter);
+            if self.control.iter().any(|(token, _)| content[at..].starts_with(token.as_str())) {
+                escaped.push(mark);
+            }
+        }
+        escaped
+    }
+
+    fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), GenerateError> {
+        for piece in (Pieces { rest: text, tokens: &self.user_defined }) {
+            match piece {
+                Piece::Token(id) => ids.push(id),
+                Piece::Text(part) => {
+                    let encoding = self.bpe.encode_fast(part, false);
+                    ids.extend(encoding.map_err(|error| GenerateError::Tokenizer(error.to_string()))?.get_ids());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes that `token` adds to the text; none for a control token or an id outside the vocabulary.
+    pub(crate) fn token_bytes(&self, token: u32) -> &[u8] {
+        self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `token` ends the assistant's turn.
+    pub(crate) fn ends_turn(&self, token: u32) -> bool {
+        self.end_of_turn.contains(&token)
+    }
+
+    /// Ids of the control tokens.
+    pub(crate) fn control_tokens(&self) -> impl Iterator<Item = u32> + '_ {
+        self.control.iter().map(|(_, id)| *id)
+    }
+
+    /// Text of the token that begins a text, for the chat template.
+    pub(crate) fn bos_text(&self) -> &str {
+        self.control_text(self.bos)
+    }
+
+    /// Text of the token that ends a text, for the chat template.
+    pub(crate) fn eos_text(&self) -> &str {
+        self.control_text(self.eos)
+    }
+
+    fn control_text(&self, token: Option<u32>) -> &str {
+        self.control.iter().find(|(_, id)| Some(*id) == token).map_or("", |(text, _)| text)
+    }
+}
+
+fn byte_pair_encoding(gguf: &GgufFile, tokens: &[&str]) -> Result<Tokenizer, GenerateError> {
+    // Every known rule is held against another implementation's output in the tests; a guess would tokenize almost
+    // right and answer subtly wrong.
+    let rule = gguf.text("tokenizer.ggml.pre").unwrap_or("none");
+    let pre_tokenizer = match rule {
+        "smollm" => {
+            Sequence::new(vec![Digits::new(true).into(), ByteLevel::default().add_prefix_space(false).into()])
+        }
+        _ => {
+            return Err(gguf.unsupported(format!("its pre-tokenizer is {rule}, and only smollm is known")));
+        }
+    };
+    let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| ((*token).to_owned(), id)).collect();
+    if vocab.len() != tokens.len() {
+        return Err(gguf.damaged("its vocabulary names a token twice"));
+    }
+    let merges: Option<Vec<(String, String)>> = gguf
+        .texts("tokenizer.ggml.merges")?
+        .into_iter()
+        .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
+        .collect();
+    let merges = merges.ok_or_else(|| gguf.damaged("a merge of its tokenizer is not a pair"))?;
+    let model = BPE::builder()
+        .vocab_and_merges(vocab, merges)
+        .build()
+        .map_err(|error| gguf.damaged(format!("its tokenizer does not fit together: {error}")))?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
+    Ok(tokenizer)
+}
+
+/// Bytes of a vocabulary entry. Byte-level BPE writes each byte as one printable letter: printable Latin-1 bytes as
+/// themselves, the others as U+0100 and up, in order (the alphabet of GPT-2).
+fn token_bytes(text: &str, kind: usize) -> Vec<u8> {
+    match kind {
+        CONTROL => Vec::new(),
+        USER_DEFINED => text.as_bytes().to_vec(),
+        _ => text.chars().filter_map(letter_byte).collect(),
+    }
+}
+
+fn letter_byte(letter: char) -> Option<u8> {
+    let code = u32::from(letter);
+    match code {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => Some(code as u8),
+        0x100..=0x120 => Some((code - 0x100) as u8),
+        0x121..=0x142 => Some((code - 0x121 + 0x7F) as u8),
+        0x143 => Some(0xAD),
+        _ => None,
+    }
+}
+
+enum Piece<'a> {
+    Token(u32),
+    Text(&'a str),
+}
+
+/// Cuts a text at the given tokens: leftmost first, the longest of those that begin at the same place.
+struct Pieces<'a> {
+    rest: &'a str,
+    tokens: &'a [(String, u32)],
+}
+
+impl Pieces<'_> {
+    fn token_at(&self, text: &str) -> Option<(usize, u32)> {
+        let starting = self.tokens.iter().filter(|(token, _)| text.starts_with(token.as_str()));
+        starting.map(|(token, id)| (token.len(), *id)).max()
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        if let Some((length, id)) = self.token_at(self.rest) {
+            self.rest = &self.rest[length..];
+            return Some(Piece::Token(id));
+        }
+        let next = if self.tokens.is_empty() {
+            None
+        } else {
+            self.rest.char_indices().map(|(at, _)| at).find(|&at| self.token_at(&self.rest[at..]).is_some())
+        };
+        let (text, rest) = self.rest.split_at(next.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        Some(Piece::Text(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_byte_has_its_own_letter() {
+        let letters: Vec<char> = ByteLevel::alphabet().into_iter().collect();
+        let mut bytes: Vec<u8> = letters.iter().filter_map(|letter| letter_byte(*letter)).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(letter_byte('Ġ'), Some(b' '));
+        assert_eq!(letter_byte('Ċ'), Some(b'\n'));
+        assert_eq!(letter_byte('中'), None);
+    }
+
+    #[test]
+    fn the_longest_of_the_leftmost_tokens_is_cut_out() {
+        let tokens = [("<a>".to_owned(), 1), ("<a><b>".to_owned(), 2)];
+        let cut = |text| -> Vec<String> {
+            Pieces { rest: text, tokens: &tokens }
+                .map(|piece| match piece {
+                    Piece::Token(id) => id.to_string(),
+                    Piece::Text(text) => text.to_owned(),
+                })
+                .collect()
+        };
+        assert_eq!(cut("é<a><b>x<a>"), ["é", "2", "x", "1"]);
+        assert_eq!(cut("<a"), ["<a"]);
+        assert!(cut("").is_empty());
+    }
+}
