@@ -58,3 +58,30 @@ impl Sessions {
         Self { count, threads_each: (threads / count).max(1) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anser_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn zero_threads_or_an_empty_queue_are_refused_by_name() {
+        assert!(EmbedOptions::default().check().is_ok());
+        let error = EmbedOptions { threads: 0, ..EmbedOptions::default() }.check().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("threads"), "{error}");
+        assert!(EmbedOptions { queue: 0, ..EmbedOptions::default() }.check().is_err());
+    }
+
+    #[test]
+    fn threads_become_copies_first_and_are_never_exceeded() {
+        assert_eq!(Sessions::of(1), Sessions { count: 1, threads_each: 1 });
+        assert_eq!(Sessions::of(2), Sessions { count: 2, threads_each: 1 });
+        assert_eq!(Sessions::of(16), Sessions { count: 4, threads_each: 4 });
+        for threads in 1..200 {
+            let sessions = Sessions::of(threads);
+            assert!(sessions.count * sessions.threads_each <= threads);
+        }
+    }
+}

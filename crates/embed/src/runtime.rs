@@ -1,5 +1,6 @@
 //! The ONNX Runtime library: loaded once per process, before anything else touches it.
 
+use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,7 +43,7 @@ pub(crate) fn environment(library: &Path) -> Result<Environment, EmbedError> {
         };
     }
     let environment = caught(|| {
-        let builder = ort::init_from(&path).map_err(|e| e.to_string())?;
+        let builder = ort::init_from(&path).map_err(|e| why(&e))?;
         builder.with_name("anser").with_telemetry(false).build().map_err(|e| e.to_string())
     })
     .and_then(|built| built)
@@ -50,4 +51,13 @@ pub(crate) fn environment(library: &Path) -> Result<Environment, EmbedError> {
     tracing::debug!(library = %path.display(), "loaded ONNX Runtime");
     *loaded = Some(Loaded { path, environment: environment.clone() });
     Ok(environment)
+}
+
+/// The loader's message with what the operating system said, which it keeps out of its own sentence.
+fn why(error: &ort::LoadDynamicError) -> String {
+    let cause = match error {
+        ort::LoadDynamicError::Dlopen { error, .. } => error.source().map(ToString::to_string),
+        _ => None,
+    };
+    cause.unwrap_or_else(|| error.to_string())
 }

@@ -1,12 +1,16 @@
 //! Whose texts run next.
 //!
-//! The rule: turns alternate between the waiting request with the fewest tokens left (ties go to the older one) and the
-//! oldest waiting request. A small request therefore waits for at most one run of a bulk request and for requests
-//! smaller than itself, and a bulk request gets at least every second run however many small ones keep coming.
+//! The rule: the waiting request with the fewest tokens left goes next (ties go to the older one), except that the
+//! oldest request goes next once it has been passed over [`PATIENCE`] times in a row. A small request therefore waits for
+//! the runs that are under way, for smaller requests, and for at most one run of an older one in between; and a bulk
+//! request gets at least every fourth run, however many small ones keep coming.
 //!
 //! The request whose turn it is gives its longest texts first. When a run may hold several texts, the room left is filled
 //! with its next ones, and then with texts of other requests, smallest request first, that are at least half as long as
 //! the longest in the run, so that padding never doubles the work.
+
+/// How many runs in a row the oldest request lets others go first.
+const PATIENCE: usize = 3;
 
 /// One text of a request.
 #[derive(Debug)]
@@ -33,7 +37,8 @@ pub(crate) struct Picked<I> {
 pub(crate) struct Schedule<I> {
     waiting: Vec<Waiting<I>>,
     next_request: u64,
-    oldest_turn: bool,
+    /// Runs since the oldest request had one.
+    passed_over: usize,
 }
 
 #[derive(Debug)]
@@ -55,7 +60,7 @@ impl<I> Waiting<I> {
 impl<I> Schedule<I> {
     /// Nothing waits.
     pub(crate) fn new() -> Self {
-        Self { waiting: Vec::new(), next_request: 0, oldest_turn: false }
+        Self { waiting: Vec::new(), next_request: 0, passed_over: 0 }
     }
 
     /// Adds a request with at least one text and returns its number.
@@ -83,7 +88,7 @@ impl<I> Schedule<I> {
     pub(crate) fn next_batch(&mut self, batch_tokens: usize) -> Vec<Picked<I>> {
         self.waiting.retain(|waiting| !waiting.entries.is_empty());
         let Some(lead) = self.lead() else { return Vec::new() };
-        self.oldest_turn = !self.oldest_turn;
+        self.passed_over = if lead == 0 { 0 } else { self.passed_over + 1 };
         let mut batch = Vec::new();
         let mut longest = 0;
         for at in self.filling_order(lead) {
@@ -110,8 +115,8 @@ impl<I> Schedule<I> {
 
     /// The request whose turn it is. The list is ordered by age.
     fn lead(&self) -> Option<usize> {
-        if self.oldest_turn {
-            return (!self.waiting.is_empty()).then_some(0);
+        if self.passed_over >= PATIENCE && !self.waiting.is_empty() {
+            return Some(0);
         }
         (0..self.waiting.len()).min_by_key(|at| self.waiting[*at].tokens_left)
     }
@@ -122,5 +127,109 @@ impl<I> Schedule<I> {
         others.sort_by_key(|at| self.waiting[*at].tokens_left);
         others.insert(0, lead);
         others
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(tokens: &[usize]) -> Vec<Entry<()>> {
+        tokens.iter().enumerate().map(|(index, tokens)| Entry { index, tokens: *tokens, item: () }).collect()
+    }
+
+    /// (request, index) of each text of the next run.
+    fn next(schedule: &mut Schedule<()>, batch_tokens: usize) -> Vec<(u64, usize)> {
+        schedule.next_batch(batch_tokens).iter().map(|picked| (picked.request, picked.entry.index)).collect()
+    }
+
+    #[test]
+    fn without_a_budget_every_text_runs_alone_longest_first() {
+        let mut schedule = Schedule::new();
+        schedule.push(request(&[5, 9, 1]));
+        let runs: Vec<_> = std::iter::from_fn(|| Some(next(&mut schedule, 0)).filter(|run| !run.is_empty())).collect();
+        assert_eq!(runs, [[(0, 1)], [(0, 0)], [(0, 2)]]);
+    }
+
+    #[test]
+    fn a_small_request_goes_before_the_rest_of_a_bulk_request() {
+        let mut schedule = Schedule::new();
+        let bulk = schedule.push(request(&[50; 20]));
+        for _ in 0..5 {
+            assert_eq!(next(&mut schedule, 0)[0].0, bulk);
+        }
+        let small = schedule.push(request(&[10]));
+        assert_eq!(next(&mut schedule, 0), [(small, 0)]);
+        assert_eq!(next(&mut schedule, 0)[0].0, bulk);
+    }
+
+    #[test]
+    fn a_bulk_request_gets_every_fourth_run_however_many_small_ones_come() {
+        let mut schedule = Schedule::new();
+        let bulk = schedule.push(request(&[50; 5]));
+        let mut runs = Vec::new();
+        for _ in 0..20 {
+            schedule.push(request(&[3]));
+            runs.push(next(&mut schedule, 0)[0].0 == bulk);
+        }
+        assert_eq!(runs.iter().filter(|of_bulk| **of_bulk).count(), 5);
+        assert!(runs.chunks(4).all(|four| four.iter().filter(|of_bulk| **of_bulk).count() == 1), "{runs:?}");
+    }
+
+    #[test]
+    fn equally_small_requests_go_in_the_order_they_came() {
+        let mut schedule = Schedule::new();
+        for _ in 0..3 {
+            schedule.push(request(&[4]));
+        }
+        assert_eq!([0, 1, 2].map(|_| next(&mut schedule, 0)[0].0), [0, 1, 2]);
+    }
+
+    #[test]
+    fn room_in_a_run_is_filled_with_texts_of_similar_length_from_other_requests() {
+        let mut schedule = Schedule::new();
+        schedule.push(request(&[40, 8, 9, 4, 10]));
+        schedule.push(request(&[10]));
+        // The second request leads; 8, 9 and 10 of the first join, 40 would lengthen the run and 4 would be padded twofold.
+        assert_eq!(next(&mut schedule, 100), [(1, 0), (0, 4), (0, 2), (0, 1)]);
+        assert_eq!(next(&mut schedule, 100), [(0, 0), (0, 3)]);
+    }
+
+    #[test]
+    fn a_removed_request_never_runs() {
+        let mut schedule = Schedule::new();
+        let gone = schedule.push(request(&[1, 2]));
+        let kept = schedule.push(request(&[5]));
+        schedule.remove(gone);
+        assert_eq!(schedule.texts(), 1);
+        assert_eq!(next(&mut schedule, 100), [(kept, 0)]);
+        assert!(next(&mut schedule, 100).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_runs_exactly_once_and_runs_keep_to_the_budget(
+            requests in prop::collection::vec(prop::collection::vec(1usize..600, 1..20), 1..8),
+            batch_tokens in 0usize..3000,
+        ) {
+            let mut schedule = Schedule::new();
+            let mut expected = Vec::new();
+            for tokens in &requests {
+                let number = schedule.push(request(tokens));
+                expected.extend((0..tokens.len()).map(|index| (number, index)));
+            }
+            let mut seen = Vec::new();
+            loop {
+                let batch = schedule.next_batch(batch_tokens);
+                let Some(longest) = batch.iter().map(|picked| picked.entry.tokens).max() else { break };
+                prop_assert!(batch.len() == 1 || batch.len() * longest <= batch_tokens);
+                seen.extend(batch.iter().map(|picked| (picked.request, picked.entry.index)));
+            }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, expected);
+            prop_assert_eq!(schedule.texts(), 0);
+        }
     }
 }

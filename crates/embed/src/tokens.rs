@@ -106,3 +106,113 @@ fn cut_at(text: &str, bytes: usize) -> usize {
         None => text.chars().next().map_or(0, char::len_utf8),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A WordPiece tokenizer that knows single letters: one token for each letter of a word.
+    fn letters(padding: &str) -> Vec<u8> {
+        let mut vocabulary = serde_json::Map::new();
+        let special = [padding, "[UNK]", "[CLS]", "[SEP]"].map(str::to_owned);
+        let pieces = ('a'..='z').flat_map(|letter| [letter.to_string(), format!("##{letter}")]);
+        for (id, token) in special.into_iter().chain(pieces).enumerate() {
+            vocabulary.insert(token, Value::from(id));
+        }
+        json!({
+            "version": "1.0", "truncation": { "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0 },
+            "padding": null, "added_tokens": [],
+            "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                            "strip_accents": null, "lowercase": true },
+            "pre_tokenizer": { "type": "BertPreTokenizer" },
+            "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
+            "decoder": null,
+            "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                       "max_input_chars_per_word": 100, "vocab": vocabulary },
+        })
+        .to_string()
+        .into_bytes()
+    }
+
+    fn reader(max_tokens: usize) -> TextReader {
+        TextReader::new("letters", &letters("[PAD]"), max_tokens).unwrap()
+    }
+
+    #[test]
+    fn counts_with_and_without_special_tokens() {
+        let reader = reader(10);
+        assert_eq!(reader.count("abc de").unwrap(), 5);
+        assert_eq!(reader.count("").unwrap(), 0);
+        let reading = reader.read("abc de").unwrap();
+        assert_eq!(reading, Reading { tokens: 7, truncated: false, text: "abc de" });
+    }
+
+    #[test]
+    fn a_text_is_truncated_exactly_when_it_has_more_tokens_than_the_model_reads() {
+        let reader = reader(10);
+        assert!(!reader.read("abcdefgh").unwrap().truncated);
+        let longer = reader.read("abcdefghi").unwrap();
+        assert!(longer.truncated);
+        assert_eq!(longer.tokens, 10);
+    }
+
+    #[test]
+    fn only_the_beginning_of_an_endless_text_is_kept() {
+        let reader = reader(10);
+        let text = "abcdefg ".repeat(100_000);
+        let reading = reader.read(&text).unwrap();
+        assert!(reading.truncated);
+        assert!(reading.text.len() < 2000, "{}", reading.text.len());
+        assert_eq!(reader.count(&text).unwrap(), 700_000);
+    }
+
+    #[test]
+    fn a_text_of_one_endless_word_is_one_unknown_token() {
+        let text = "a".repeat(200_000);
+        assert_eq!(reader(10).read(&text).unwrap(), Reading { tokens: 3, truncated: false, text: &text });
+    }
+
+    #[test]
+    fn the_padding_token_is_found_in_the_vocabulary_or_its_lack_is_said() {
+        assert_eq!(reader(10).padding(), ("[PAD]", 0));
+        assert_eq!(TextReader::new("letters", &letters("<pad>"), 10).unwrap().padding(), ("<pad>", 0));
+        let error = TextReader::new("letters", &letters("[BLANK]"), 10).unwrap_err();
+        assert!(error.contains("no padding token"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_tokenizer_file_is_an_error() {
+        let whole = letters("[PAD]");
+        for bytes in [&b""[..], b"{}", b"[1, 2]", b"\xff\xfe", &whole[..whole.len() / 2]] {
+            assert!(TextReader::new("letters", bytes, 10).is_err());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_kept_reads_like_the_whole_text(text in "([a-z]{1,12}[ ,.]|\\PC|[a-z]{90,130} ){0,300}") {
+            let reader = reader(16);
+            let ids = |text: &str| reader.tokenizer.encode_fast(text, true).unwrap().get_ids().to_vec();
+            let whole = ids(&text);
+            let reading = reader.read(&text).unwrap();
+            prop_assert!(text.starts_with(reading.text));
+            prop_assert_eq!(reading.truncated, whole.len() > 16);
+            prop_assert_eq!(reading.tokens, whole.len().min(16));
+            // The last of the ids is [SEP], which a cut moves.
+            let kept = ids(reading.text);
+            let read = reading.tokens - 1;
+            prop_assert_eq!(&kept[..read], &whole[..read]);
+        }
+
+        #[test]
+        fn a_cut_leaves_whole_characters_on_both_sides(text in "\\PC{1,200}", bytes in 0usize..300) {
+            let at = cut_at(&text, bytes);
+            prop_assert!(text.is_char_boundary(at) && at > 0);
+        }
+    }
+}

@@ -309,3 +309,6 @@ impl<M: Model> State<M> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
