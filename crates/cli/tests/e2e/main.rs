@@ -1,0 +1,14 @@
+//! The built program, end to end, with real models: what a user types, sees and sends.
+//!
+//! Models come from `$ANSER_MODELS_DIR` or `target/models` and are downloaded when missing. `make test` prepares
+//! Python, Node and a browser; without them those tests say loudly that they are skipped, except under CI, where they fail.
+
+mod answers;
+mod bad_input;
+mod browser;
+mod clients;
+mod commands;
+mod demo;
+mod interrupted;
+mod served;
+mod support;

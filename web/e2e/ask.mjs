@@ -1,0 +1,52 @@
+// The page in a real browser, against a running server whose demo data is indexed.
+//   ANSER_URL      the server           ANSER_BROWSER   a Chromium or Chrome
+//   ANSER_SCREENSHOT   where to put a picture of the finished page, if wanted
+
+import assert from "node:assert/strict";
+import { chromium } from "playwright-core";
+
+const browser = await chromium.launch({
+  executablePath: process.env.ANSER_BROWSER,
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+});
+try {
+  const page = await browser.newPage({ viewport: { width: 1200, height: 760 } });
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+
+  await page.goto(process.env.ANSER_URL);
+  await page.getByLabel("Collection").selectOption("shop-faq");
+
+  // The answer arrives in pieces, then with its citations.
+  await page.getByLabel("Question").fill("How many days do I have to return something?");
+  await page.getByRole("button", { name: "Ask", exact: true }).click();
+  await page.locator(".answer[data-finished=true]").waitFor({ timeout: 120_000 });
+  const answer = await page.locator(".answer").innerText();
+  assert.match(answer, /45 days/);
+
+  // A citation opens the quoted document at the quoted place.
+  await page.locator(".citation").first().click();
+  await page.locator("aside.document mark").waitFor();
+  assert.match(await page.locator("aside.document mark").innerText(), /45 days/);
+  if (process.env.ANSER_SCREENSHOT) await page.screenshot({ path: process.env.ANSER_SCREENSHOT });
+
+  // A question that the texts cannot answer is declined and shows what is nearest.
+  await page.getByLabel("Question").fill("Who won the football world cup in 1998?");
+  await page.getByRole("button", { name: "Ask", exact: true }).click();
+  await page.getByText("Nearest passages").waitFor({ timeout: 120_000 });
+  assert.equal(await page.locator(".citation").count(), 0);
+
+  // Searching the reviews.
+  await page.getByLabel("Collection").selectOption("shop-reviews");
+  await page.getByRole("tab", { name: "Search" }).click();
+  await page.getByLabel("Query").fill("the kettle is too loud");
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await page.locator(".hit").first().waitFor({ timeout: 60_000 });
+  assert.match(await page.locator(".hit").first().innerText(), /kettle/i);
+
+  assert.deepEqual(complaints, [], "the page must be free of errors");
+  console.log("ok");
+} finally {
+  await browser.close();
+}

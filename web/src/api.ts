@@ -1,0 +1,117 @@
+// The public HTTP API, as far as this page uses it.
+
+import { createParser } from "eventsource-parser";
+
+export interface Span {
+  start: number;
+  end: number;
+}
+
+export interface Collection {
+  name: string;
+  documents: number;
+  chunks: number;
+}
+
+export interface Hit {
+  chunk: { id: number; document_id: string; span: Span; text: string };
+  score: number;
+  rerank_score?: number;
+  title?: string;
+  attributes?: Record<string, unknown>;
+}
+
+export interface SearchReply {
+  hits: Hit[];
+  explain: { method: string; vectors: number };
+}
+
+export interface Passage {
+  number: number;
+  document_id: string;
+  span: Span;
+  title?: string;
+  text: string;
+  score: number;
+}
+
+export interface Citation {
+  number: number;
+  document_id: string;
+  title?: string;
+  span: Span;
+  quote: string;
+  answer_span: Span;
+  support: number;
+}
+
+export interface Answer {
+  text: string;
+  citations: Citation[];
+  abstained: boolean;
+  passages: Passage[];
+  timings: { retrieve_ms: number; rerank_ms: number; generate_ms: number; total_ms: number };
+}
+
+export interface StoredDocument {
+  id: string;
+  title?: string;
+  text: string;
+  attributes?: Record<string, unknown>;
+}
+
+/** What the server said was wrong. */
+export class ApiError extends Error {}
+
+async function checked(response: Response): Promise<Response> {
+  if (response.ok) return response;
+  const body = await response.json().catch(() => null);
+  throw new ApiError(body?.error?.message ?? `the server replied ${response.status}`);
+}
+
+async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+  const headers = { "Content-Type": "application/json" };
+  return checked(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: signal ?? null }));
+}
+
+const collectionPath = (name: string) => `/v1/collections/${encodeURIComponent(name)}`;
+
+export async function collections(): Promise<Collection[]> {
+  const reply = await (await checked(await fetch("/v1/collections"))).json();
+  return reply.data;
+}
+
+export async function search(collection: string, query: string, signal: AbortSignal): Promise<SearchReply> {
+  return (await post(`${collectionPath(collection)}/search`, { query, limit: 10, rerank: true }, signal)).json();
+}
+
+export async function storedDocument(collection: string, id: string): Promise<StoredDocument> {
+  return (await checked(await fetch(`${collectionPath(collection)}/documents/${encodeURIComponent(id)}`))).json();
+}
+
+/** Asks, calls `onText` with each piece of the answer as it is written, and returns the finished answer. */
+export async function answer(
+  collection: string,
+  question: string,
+  onText: (text: string) => void,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const response = await post(`${collectionPath(collection)}/answers`, { question, stream: true }, signal);
+  if (!response.body) throw new ApiError("the server sent no answer");
+  let finished: Answer | undefined;
+  let failure: string | undefined;
+  const parser = createParser({
+    onEvent({ event, data }) {
+      if (data.startsWith("[DONE]")) return;
+      const value = JSON.parse(data);
+      if (event === "delta") onText(value.text);
+      else if (event === "answer") finished = value;
+      else if (event === "error") failure = value.error?.message ?? "the answer broke off";
+    },
+  });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) parser.feed(part.value);
+  if (failure) throw new ApiError(failure);
+  if (!finished) throw new ApiError("the answer broke off; is the server still running?");
+  return finished;
+}
