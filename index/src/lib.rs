@@ -3,6 +3,18 @@
 //! SQLite is the only truth; vector files and graphs are caches that are rebuilt from it when missing or damaged.
 
 pub mod analysis;
+mod ann;
+mod cache;
+mod collection;
+mod database;
 mod error;
+mod options;
+mod store;
+mod upkeep;
 
+pub use ann::SearchMethod;
+pub use collection::{Collection, CollectionInfo, SearchExplain, SearchOutcome, SearchParams};
+pub use database::{NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
 pub use error::{IndexError, Result};
+pub use options::IndexOptions;
+pub use store::Store;

@@ -1,0 +1,130 @@
+//! Vector search: immutable segments and a small exact tail behind one snapshot.
+//!
+//! A score is the cosine of two unit vectors, in [-1, 1]; higher is closer. Results are ordered by falling score, equal
+//! scores by rising chunk id. Readers take the current [`Snapshot`] and never wait for a writer.
+
+mod graph;
+mod hnsw;
+mod segment;
+mod snapshot;
+mod top;
+mod vectors;
+
+use std::sync::Arc;
+
+use anser_core::{ChunkId, Embedding, VectorBackend};
+use parking_lot::{Mutex, RwLock};
+
+pub(crate) use hnsw::{HnswParams, build as build_graph};
+pub(crate) use segment::{Segment, SegmentFiles, write_graph, write_vectors};
+pub(crate) use snapshot::{Part, Snapshot};
+pub(crate) use vectors::{from_blob, to_blob, wrong_dimension};
+
+use crate::Result;
+
+/// Below so many vectors a search compares the query with every one of them.
+pub(crate) const EXACT_BELOW: usize = 20_000;
+
+/// How a search found its hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchMethod {
+    /// The query was compared with every vector.
+    Exact,
+    /// Graphs were searched, and the tail exactly.
+    Hnsw,
+}
+
+/// How to search a [`SegmentSet`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnnQuery {
+    /// Most hits wanted.
+    pub(crate) k: usize,
+    /// Whether to compare with every vector; `None` decides by size.
+    pub(crate) exact: Option<bool>,
+    /// Beam width in a graph; at least `k` is used.
+    pub(crate) ef_search: usize,
+}
+
+/// Segments and tail, searchable while they change.
+#[derive(Debug)]
+pub(crate) struct SegmentSet {
+    current: RwLock<Arc<Snapshot>>,
+    /// Held by whoever makes the next snapshot from the current one.
+    writing: Mutex<()>,
+    exact_below: usize,
+    ef_search: usize,
+}
+
+impl SegmentSet {
+    /// A set that shows `snapshot`.
+    pub(crate) fn new(snapshot: Snapshot, exact_below: usize, ef_search: usize) -> Self {
+        Self { current: RwLock::new(Arc::new(snapshot)), writing: Mutex::new(()), exact_below, ef_search }
+    }
+
+    /// What can be searched now.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Replaces the snapshot by what `make` makes of it; one at a time.
+    pub(crate) fn update(&self, make: impl FnOnce(&Snapshot) -> Result<Option<Snapshot>>) -> Result<Arc<Snapshot>> {
+        let _writing = self.writing.lock();
+        let before = self.snapshot();
+        match make(&before)? {
+            None => Ok(before),
+            Some(after) => {
+                let after = Arc::new(after);
+                *self.current.write() = Arc::clone(&after);
+                Ok(after)
+            }
+        }
+    }
+
+    /// Completes the caller's wishes with this set's defaults.
+    pub(crate) fn query(&self, k: usize, exact: Option<bool>, ef_search: Option<usize>) -> AnnQuery {
+        AnnQuery { k, exact, ef_search: ef_search.unwrap_or(self.ef_search) }
+    }
+
+    /// Whether a search of `snapshot` compares with every vector.
+    pub(crate) fn is_exact(&self, query: &AnnQuery, snapshot: &Snapshot) -> bool {
+        query.exact.unwrap_or_else(|| snapshot.len() < self.exact_below)
+    }
+}
+
+impl VectorBackend for SegmentSet {
+    fn len(&self) -> usize {
+        self.snapshot().len()
+    }
+
+    fn upsert(&self, vectors: &[(ChunkId, Embedding)]) -> anser_core::Result<()> {
+        self.update(|before| {
+            let mut added: Vec<(ChunkId, &[f32])> = Vec::with_capacity(vectors.len());
+            for (id, embedding) in vectors {
+                if embedding.dimension() != before.dimension() {
+                    return Err(wrong_dimension(embedding.dimension(), before.dimension()));
+                }
+                added.push((*id, embedding.as_slice()));
+            }
+            // Of several vectors under one id the last counts: a stable sort keeps them in order.
+            added.reverse();
+            added.sort_by_key(|(id, _)| *id);
+            added.dedup_by_key(|(id, _)| *id);
+            let removed: Vec<ChunkId> = added.iter().map(|(id, _)| *id).collect();
+            before.changed(&removed, added.into_iter(), before.seq()).map(Some)
+        })?;
+        Ok(())
+    }
+
+    fn remove(&self, ids: &[ChunkId]) -> anser_core::Result<()> {
+        self.update(|before| before.changed(ids, std::iter::empty(), before.seq()).map(Some))?;
+        Ok(())
+    }
+
+    fn search(&self, query: &Embedding, k: usize, exact: bool) -> anser_core::Result<Vec<(ChunkId, f32)>> {
+        let snapshot = self.snapshot();
+        let query_params = self.query(k, exact.then_some(true), None);
+        let exact = self.is_exact(&query_params, &snapshot);
+        Ok(snapshot.search(query, &query_params, exact)?.hits)
+    }
+}

@@ -1,0 +1,210 @@
+//! One immutable state of the searchable vectors: which parts there are, and which of their rows were removed.
+
+use std::sync::Arc;
+
+use anser_core::{ChunkId, Embedding};
+use roaring::RoaringBitmap;
+
+use super::graph::Graph;
+use super::top::Top;
+use super::vectors::{Vectors, dot, wrong_dimension};
+use super::{AnnQuery, SearchMethod, Segment};
+use crate::Result;
+
+/// A segment with the rows that were removed since it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    /// The files.
+    pub(crate) segment: Arc<Segment>,
+    /// Rows that no longer count.
+    pub(crate) removed: Arc<RoaringBitmap>,
+}
+
+/// Recent rows in memory with those that were removed since.
+#[derive(Debug, Clone)]
+struct TailBlock {
+    vectors: Arc<Vectors>,
+    removed: Arc<RoaringBitmap>,
+}
+
+/// What a search of a snapshot found, and how.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Best first.
+    pub(crate) hits: Vec<(ChunkId, f32)>,
+    /// How.
+    pub(crate) method: SearchMethod,
+}
+
+/// Everything that can be searched at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    dimension: usize,
+    /// The last change of the database that it reflects.
+    seq: i64,
+    /// The cache generation that its segments come from.
+    generation: u64,
+    segments: Vec<Part>,
+    /// Oldest first; sizes fall steeply, because small blocks are joined.
+    tail: Vec<TailBlock>,
+}
+
+impl Snapshot {
+    /// The segments of `generation`, which reflect changes up to `seq`, and no tail.
+    pub(crate) fn new(dimension: usize, generation: u64, seq: i64, segments: Vec<Part>) -> Self {
+        Self { dimension, seq, generation, segments, tail: Vec::new() }
+    }
+
+    /// Numbers in a vector.
+    pub(crate) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// The last change of the database that it reflects.
+    pub(crate) fn seq(&self) -> i64 {
+        self.seq
+    }
+
+    /// The cache generation that its segments come from.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The segments, oldest first.
+    pub(crate) fn segments(&self) -> &[Part] {
+        &self.segments
+    }
+
+    /// Vectors that a search can find.
+    pub(crate) fn len(&self) -> usize {
+        self.segments.iter().map(Part::live).sum::<usize>() + self.tail_len()
+    }
+
+    /// Vectors of the tail that a search can find.
+    pub(crate) fn tail_len(&self) -> usize {
+        self.tail.iter().map(TailBlock::live).sum()
+    }
+
+    /// The rows of the tail that count, oldest first.
+    pub(crate) fn tail_rows(&self) -> impl Iterator<Item = (ChunkId, &[f32])> {
+        self.tail.iter().flat_map(|b| live_rows(&b.vectors, &b.removed))
+    }
+
+    /// The state after `removed` left and `added` (ascending by id) came, which reflects changes up to `seq`.
+    pub(crate) fn changed<'a>(
+        &self,
+        removed: &[ChunkId],
+        added: impl Iterator<Item = (ChunkId, &'a [f32])>,
+        seq: i64,
+    ) -> Result<Self> {
+        let mut next = Self { seq, ..self.clone() };
+        for part in &mut next.segments {
+            remove_from(&part.segment.vectors, &mut part.removed, removed);
+        }
+        for block in &mut next.tail {
+            remove_from(&block.vectors, &mut block.removed, removed);
+        }
+        let vectors = Vectors::from_rows(self.dimension, added)?;
+        if vectors.len() > 0 {
+            next.tail.push(TailBlock { vectors: Arc::new(vectors), removed: Arc::default() });
+        }
+        next.join_blocks()?;
+        Ok(next)
+    }
+
+    /// Joins the newest blocks while the newer is at least half as large, so that there are few blocks and each row is
+    /// copied only a few times.
+    fn join_blocks(&mut self) -> Result<()> {
+        self.tail.retain(|b| b.live() > 0);
+        while let [.., older, newer] = self.tail.as_slice()
+            && newer.vectors.len() * 2 >= older.vectors.len()
+        {
+            let mut rows: Vec<(ChunkId, &[f32])> =
+                live_rows(&older.vectors, &older.removed).chain(live_rows(&newer.vectors, &newer.removed)).collect();
+            rows.sort_by_key(|(id, _)| *id);
+            let joined = Vectors::from_rows(self.dimension, rows.into_iter())?;
+            self.tail.truncate(self.tail.len() - 2);
+            self.tail.push(TailBlock { vectors: Arc::new(joined), removed: Arc::default() });
+        }
+        Ok(())
+    }
+
+    /// The hits for `query`, best first. `exact` compares with every vector; otherwise segments that have a graph are
+    /// searched through it. A query of another dimension is `InvalidInput`.
+    pub(crate) fn search(&self, query: &Embedding, params: &AnnQuery, exact: bool) -> Result<Found> {
+        if query.dimension() != self.dimension {
+            return Err(wrong_dimension(query.dimension(), self.dimension));
+        }
+        let query = query.as_slice();
+        let k = params.k.min(self.len());
+        let mut method = SearchMethod::Exact;
+        let mut top = Top::new(k);
+        for Part { segment, removed } in &self.segments {
+            match &segment.graph {
+                Some(graph) if !exact => {
+                    method = SearchMethod::Hnsw;
+                    search_graph(graph, &segment.vectors, query, (params.ef_search.max(k), removed), &mut top);
+                }
+                _ => scan(&segment.vectors, removed, query, &mut top),
+            }
+        }
+        for block in &self.tail {
+            scan(&block.vectors, &block.removed, query, &mut top);
+        }
+        let hits = top.into_best_first().into_iter().map(|s| (s.row, s.score.clamp(-1.0, 1.0))).collect();
+        Ok(Found { hits, method })
+    }
+}
+
+impl Part {
+    /// Rows that count.
+    pub(crate) fn live(&self) -> usize {
+        self.segment.vectors.len() - self.removed.len() as usize
+    }
+
+    /// The rows that count, ascending by id.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (ChunkId, &[f32])> {
+        live_rows(&self.segment.vectors, &self.removed)
+    }
+}
+
+impl TailBlock {
+    fn live(&self) -> usize {
+        self.vectors.len() - self.removed.len() as usize
+    }
+}
+
+fn live_rows<'a>(vectors: &'a Vectors, removed: &RoaringBitmap) -> impl Iterator<Item = (ChunkId, &'a [f32])> {
+    vectors.iter().filter(|(row, ..)| !removed.contains(*row)).map(|(_, id, vector)| (id, vector))
+}
+
+fn remove_from(vectors: &Vectors, removed: &mut Arc<RoaringBitmap>, ids: &[ChunkId]) {
+    let rows: Vec<u32> = ids.iter().filter_map(|id| vectors.find(*id)).collect();
+    if !rows.is_empty() {
+        Arc::make_mut(removed).extend(rows);
+    }
+}
+
+/// Compares `query` with every row that counts.
+fn scan(vectors: &Vectors, removed: &RoaringBitmap, query: &[f32], top: &mut Top<ChunkId>) {
+    for (row, id, vector) in vectors.iter() {
+        if removed.is_empty() || !removed.contains(row) {
+            top.offer(dot(query, vector), id);
+        }
+    }
+}
+
+/// Offers what the graph finds with a beam of `ef`.
+fn search_graph(
+    graph: &Graph,
+    vectors: &Vectors,
+    query: &[f32],
+    (ef, removed): (usize, &RoaringBitmap),
+    top: &mut Top<ChunkId>,
+) {
+    for found in graph.search(vectors, query, ef, removed) {
+        if let Some(id) = vectors.id(found.row as usize) {
+            top.offer(found.score, id);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Rows of f32 vectors with their chunk ids, in memory or memory-mapped, and the dot product that compares them.
+
+use anser_core::{ChunkId, Embedding};
+use arrow::array::{Array, AsArray, FixedSizeListArray, RecordBatch};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::{Float32Type, UInt64Type};
+
+use crate::{IndexError, Result};
+
+/// Accumulators of the dot product: enough independent sums to fill the vector units without any intrinsic.
+const LANES: usize = 16;
+
+/// Dot product of two vectors of equal length; of unit vectors it is their cosine. The order of additions is fixed, so
+/// the same two vectors give the same bits wherever they are stored.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
+    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
+    for (x, y) in a_chunks.iter().zip(b_chunks) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+/// Consecutive rows that lie in one piece of memory.
+#[derive(Debug, Clone)]
+struct Block {
+    ids: ScalarBuffer<u64>,
+    /// `ids.len() * dimension` numbers, row after row.
+    values: ScalarBuffer<f32>,
+}
+
+/// Immutable rows in ascending order of chunk id. All blocks but the last hold `1 << shift` rows.
+#[derive(Debug, Clone)]
+pub(crate) struct Vectors {
+    dimension: usize,
+    rows: usize,
+    shift: u32,
+    blocks: Vec<Block>,
+}
+
+impl Vectors {
+    /// Rows held in memory; `rows` in ascending order of id, each of `dimension` numbers.
+    pub(crate) fn from_rows<'a>(dimension: usize, rows: impl Iterator<Item = (ChunkId, &'a [f32])>) -> Result<Self> {
+        let (mut ids, mut values) = (Vec::new(), Vec::new());
+        for (id, row) in rows {
+            if row.len() != dimension {
+                return Err(wrong_dimension(row.len(), dimension));
+            }
+            if ids.last().is_some_and(|last| *last >= id.0) {
+                return Err(IndexError::internal(format!("chunk {id} was given to the index out of order")));
+            }
+            ids.push(id.0);
+            values.extend_from_slice(row);
+        }
+        let rows = ids.len();
+        let block = Block { ids: ids.into(), values: values.into() };
+        Ok(Self { dimension, rows, shift: usize::BITS - 1, blocks: vec![block] })
+    }
+
+    /// Rows of Arrow batches with a `UInt64` and a `FixedSizeList<Float32>` column, without copying them. Every batch
+    /// but the last must hold `1 << shift` rows.
+    pub(crate) fn from_batches(dimension: usize, shift: u32, batches: &[RecordBatch]) -> Result<Self> {
+        let wrong = |reason: String| IndexError::corrupt("vector batch", reason);
+        let mut blocks = Vec::with_capacity(batches.len());
+        let mut rows = 0usize;
+        let mut last_id = None;
+        for batch in batches {
+            let ids = batch.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong("no ids".into()))?;
+            let lists: &FixedSizeListArray =
+                batch.column(1).as_fixed_size_list_opt().ok_or_else(|| wrong("no vectors".into()))?;
+            let values =
+                lists.values().as_primitive_opt::<Float32Type>().ok_or_else(|| wrong("vectors are not f32".into()))?;
+            let count = ids.len();
+            if rows.trailing_zeros() < shift && rows != 0 {
+                return Err(wrong("a batch before the last is not full".into()));
+            }
+            if count > 1 << shift || values.len() != count * dimension || ids.null_count() + values.null_count() > 0 {
+                return Err(wrong(format!("{count} ids do not fit {} numbers of {dimension} each", values.len())));
+            }
+            if !ids.values().iter().all(|id| last_id.replace(*id).is_none_or(|last| last < *id)) {
+                return Err(wrong("its ids do not ascend".into()));
+            }
+            rows += count;
+            blocks.push(Block { ids: ids.values().clone(), values: values.values().clone() });
+        }
+        Ok(Self { dimension, rows, shift, blocks })
+    }
+
+    /// How many rows.
+    pub(crate) fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The vector in `row`, or an empty slice when there is no such row.
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
+        let at = (row & self.mask()) * self.dimension;
+        self.blocks.get(row >> self.shift).and_then(|b| b.values.get(at..at + self.dimension)).unwrap_or(&[])
+    }
+
+    /// The chunk id of `row`.
+    pub(crate) fn id(&self, row: usize) -> Option<ChunkId> {
+        self.blocks.get(row >> self.shift).and_then(|b| b.ids.get(row & self.mask())).copied().map(ChunkId)
+    }
+
+    /// The row that holds `id`.
+    pub(crate) fn find(&self, id: ChunkId) -> Option<u32> {
+        let block = self.blocks.partition_point(|b| b.ids.last().is_some_and(|last| *last < id.0));
+        let within = self.blocks.get(block)?.ids.binary_search(&id.0).ok()?;
+        Some(((block << self.shift) + within) as u32)
+    }
+
+    /// Every row with its number, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, ChunkId, &[f32])> {
+        let rows = self.blocks.iter().flat_map(|b| b.ids.iter().zip(b.values.chunks_exact(self.dimension)));
+        rows.enumerate().map(|(row, (id, vector))| (row as u32, ChunkId(*id), vector))
+    }
+
+    fn mask(&self) -> usize {
+        (1usize << self.shift) - 1
+    }
+}
+
+/// `InvalidInput`: a vector of `got` dimensions where `expected` are needed.
+pub(crate) fn wrong_dimension(got: usize, expected: usize) -> IndexError {
+    IndexError::invalid_param(
+        format!("a vector has {got} dimensions, but this collection holds vectors of {expected}; embed with its model"),
+        "embedding",
+    )
+}
+
+/// Little-endian f32 bytes of a vector, as stored in SQLite.
+pub(crate) fn to_blob(embedding: &Embedding) -> Vec<u8> {
+    embedding.as_slice().iter().flat_map(|v| v.to_le_bytes()).collect()
+}
+
+/// Reads what [`to_blob`] wrote; checks dimension, finiteness and norm.
+pub(crate) fn from_blob(chunk: ChunkId, blob: &[u8], dimension: usize) -> Result<Embedding> {
+    let (numbers, rest) = blob.as_chunks::<4>();
+    if !rest.is_empty() || numbers.len() != dimension {
+        return Err(IndexError::corrupt(
+            format!("vector of chunk {chunk}"),
+            format!("it has {} bytes where {dimension} numbers of 4 bytes belong", blob.len()),
+        ));
+    }
+    let values = numbers.iter().map(|n| f32::from_le_bytes(*n)).collect();
+    Embedding::from_unit(values).map_err(|e| IndexError::corrupt(format!("vector of chunk {chunk}"), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dot_covers_every_element() {
+        for len in [0usize, 1, 15, 16, 17, 31, 384] {
+            let a: Vec<f32> = (0..len).map(|i| i as f32).collect();
+            let b = vec![2.0f32; len];
+            let expected = (0..len).map(|i| 2 * i).sum::<usize>() as f32;
+            assert!((dot(&a, &b) - expected).abs() < 1e-3, "length {len}");
+        }
+    }
+
+    #[test]
+    fn rows_are_found_by_id() {
+        let data = [[1.0f32, 0.0], [0.0, 1.0], [0.6, 0.8]];
+        let ids = [3u64, 5, 9];
+        let vectors =
+            Vectors::from_rows(2, ids.iter().map(|i| ChunkId(*i)).zip(data.iter().map(<[f32; 2]>::as_slice))).unwrap();
+        assert_eq!(vectors.find(ChunkId(5)), Some(1));
+        assert_eq!(vectors.find(ChunkId(4)), None);
+        assert_eq!(vectors.find(ChunkId(10)), None);
+        assert_eq!(vectors.row(2), &[0.6, 0.8]);
+        assert_eq!(vectors.row(3), &[] as &[f32]);
+        assert_eq!(vectors.id(0), Some(ChunkId(3)));
+        assert_eq!(vectors.iter().count(), 3);
+    }
+
+    #[test]
+    fn damaged_blobs_are_refused() {
+        let good = to_blob(&Embedding::normalize(vec![1.0, 2.0, 2.0]).unwrap());
+        assert!(from_blob(ChunkId(1), &good, 3).is_ok());
+        assert!(from_blob(ChunkId(1), &good, 4).is_err());
+        assert!(from_blob(ChunkId(1), &good[..11], 3).is_err());
+        let nan: Vec<u8> = [f32::NAN, 0.0, 1.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert!(from_blob(ChunkId(1), &nan, 3).is_err());
+        assert!(from_blob(ChunkId(1), &[0; 12], 3).is_err());
+    }
+}

@@ -1,0 +1,317 @@
+//! One collection: documents, their chunks, and the search over them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use anser_core::{Chunk, Document, DocumentId, EmbedderInfo, Embedding, ScoredChunk};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::ann::{SearchMethod, Snapshot};
+use crate::cache::Cache;
+use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
+use crate::upkeep::Upkeep;
+use crate::{IndexError, IndexOptions, Result};
+
+/// How often a search begins anew because the database changed between its first look and its last.
+const SEARCH_ATTEMPTS: usize = 4;
+
+/// What a collection is and how much it holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionInfo {
+    /// Its name.
+    pub name: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// Chunks of all documents; each has a vector.
+    pub chunks: u64,
+    /// Who makes its vectors.
+    pub embedder: EmbedderInfo,
+    /// When it was created.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// Bytes on disk, caches included.
+    pub disk_bytes: u64,
+}
+
+/// How to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchParams {
+    /// Most hits wanted, at least 1.
+    pub k: usize,
+    /// `Some(true)` compares with every vector, `Some(false)` uses graphs where there are any, `None` decides by size.
+    pub exact: Option<bool>,
+    /// Beam width in a graph; `None` is the store's default. At least `k` is used.
+    pub ef_search: Option<usize>,
+}
+
+impl SearchParams {
+    /// The `k` nearest, with defaults for the rest.
+    pub fn new(k: usize) -> Self {
+        Self { k, exact: None, ef_search: None }
+    }
+}
+
+/// How a search was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchExplain {
+    /// Exact comparison or graphs.
+    pub method: SearchMethod,
+    /// Vectors that could have been found.
+    pub vectors: usize,
+    /// Segments they lie in.
+    pub segments: usize,
+    /// How many of them are not in a segment yet and were compared one by one.
+    pub tail: usize,
+    /// Beam width, when graphs were searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ef_search: Option<usize>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SearchOutcome {
+    /// Best first; equal scores by rising chunk id.
+    pub hits: Vec<ScoredChunk>,
+    /// How they were found.
+    pub explain: SearchExplain,
+}
+
+/// A named set of documents that can be searched. Shared between threads; other processes may use the same collection
+/// at the same time, and every search sees what was acknowledged before it began, whoever wrote it.
+#[derive(Debug)]
+pub struct Collection {
+    name: String,
+    folder: PathBuf,
+    /// Which file the database was when it was opened.
+    file: Option<FileIdentity>,
+    upkeep: Arc<Upkeep>,
+    deleted: AtomicBool,
+    sealer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Collection {
+    /// Opens the collection in `folder`.
+    pub(crate) fn open(name: &str, folder: &Path, options: &IndexOptions) -> Result<Self> {
+        let database = Database::open(&folder.join(DATABASE_FILE))?;
+        let cache = Cache::new(folder, database.identity());
+        let upkeep = Arc::new(Upkeep::open(database, cache, options.clone())?);
+        let (name, folder) = (name.to_owned(), folder.to_path_buf());
+        let file = file_identity(&folder.join(DATABASE_FILE));
+        let collection = Self { name, folder, file, upkeep, deleted: AtomicBool::new(false), sealer: Mutex::default() };
+        collection.seal_when_due(&collection.upkeep.vectors.snapshot());
+        Ok(collection)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Who makes its vectors; a query must come from an embedder with the same fingerprint.
+    pub fn embedder(&self) -> &EmbedderInfo {
+        &self.upkeep.database.identity().embedder
+    }
+
+    /// What it is and how much it holds.
+    pub fn info(&self) -> Result<CollectionInfo> {
+        info(&self.name, &self.folder, self.database()?)
+    }
+
+    /// Stores documents, each replacing what has its id: all of them or, on an error, none. They are durable and can be
+    /// found once this returns.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a vector has another dimension than the collection, a chunk's text is not the text under its
+    /// span, or an attribute is not finite.
+    pub fn upsert(&self, documents: &[NewDocument]) -> Result<UpsertOutcome> {
+        let outcome = self.database()?.upsert(documents)?;
+        self.note_changes();
+        Ok(outcome)
+    }
+
+    /// The stored fingerprint of each of `ids` that exists.
+    pub fn fingerprints(&self, ids: &[DocumentId]) -> Result<HashMap<DocumentId, String>> {
+        self.database()?.fingerprints(ids)
+    }
+
+    /// Deletes documents with their chunks and counts those that existed. Their text is erased from disk, not only
+    /// unlinked.
+    pub fn delete(&self, ids: &[DocumentId]) -> Result<usize> {
+        let deleted = self.database()?.delete(ids)?;
+        self.note_changes();
+        Ok(deleted)
+    }
+
+    /// The document called `id`.
+    pub fn document(&self, id: &DocumentId) -> Result<Option<Document>> {
+        self.database()?.document(id)
+    }
+
+    /// Up to `limit` documents in order of id, from the first one after `after`.
+    pub fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<Document>> {
+        self.database()?.documents(after, limit)
+    }
+
+    /// The chunks of the document called `document`, in order; none when there is no such document.
+    pub fn chunks(&self, document: &DocumentId) -> Result<Vec<Chunk>> {
+        self.database()?.chunks(document)
+    }
+
+    /// Every document that has chunks, in order of id, with the normalised mean of its chunks' vectors.
+    pub fn scan(&self) -> Result<Vec<ScannedDocument>> {
+        self.database()?.scan()
+    }
+
+    /// The chunks nearest to `query`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `query` has another dimension than the collection or `k` is 0.
+    pub fn search(&self, query: &Embedding, params: &SearchParams) -> Result<SearchOutcome> {
+        let database = self.database()?;
+        if params.k == 0 {
+            return Err(IndexError::invalid_param("a search for 0 hits finds nothing; ask for at least 1", "k"));
+        }
+        let mut reader = database.reader()?;
+        for attempt in 1.. {
+            let outcome = reader.transact(|connection| {
+                let snapshot = self.upkeep.catch_up(connection)?;
+                // The snapshot may be newer than this transaction; then its hits might not be seen by it.
+                if snapshot.seq() != database.last_seq(connection)? && attempt < SEARCH_ATTEMPTS {
+                    return Ok(None);
+                }
+                let ann = self.upkeep.vectors.query(params.k, params.exact, params.ef_search);
+                let found = snapshot.search(query, &ann, self.upkeep.vectors.is_exact(&ann, &snapshot))?;
+                let hits = database.hydrate(connection, &found.hits)?;
+                let ef_search = (found.method == SearchMethod::Hnsw).then_some(ann.ef_search.max(params.k));
+                let explain = SearchExplain {
+                    method: found.method,
+                    vectors: snapshot.len(),
+                    segments: snapshot.segments().len(),
+                    tail: snapshot.tail_len(),
+                    ef_search,
+                };
+                Ok(Some((SearchOutcome { hits, explain }, snapshot)))
+            })?;
+            if let Some((outcome, snapshot)) = outcome {
+                self.seal_when_due(&snapshot);
+                return Ok(outcome);
+            }
+        }
+        Err(IndexError::internal("a search ended without a result"))
+    }
+
+    /// Makes a segment of everything that is not in one yet, and waits until it is made.
+    pub fn seal(&self) -> Result<()> {
+        self.database()?;
+        self.upkeep.seal(true)?;
+        Ok(())
+    }
+
+    /// Whether the database now in `folder` is the one that is open here.
+    pub(crate) fn is_at(&self, folder: &Path) -> bool {
+        file_identity(&folder.join(DATABASE_FILE)).is_some_and(|found| Some(found) == self.file)
+    }
+
+    /// Stops background work and refuses all further use.
+    pub(crate) fn close_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
+        self.stop();
+    }
+
+    fn stop(&self) {
+        self.upkeep.closing.cancel();
+        if let Some(thread) = self.sealer.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!(collection = %self.name, "the thread that makes segments panicked");
+        }
+    }
+
+    /// The database, unless the collection was deleted.
+    fn database(&self) -> Result<&Database> {
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(IndexError::NotFound { name: self.name.clone() });
+        }
+        Ok(&self.upkeep.database)
+    }
+
+    /// Takes up what was just committed. A failure does not undo the commit: the next search tries again and reports it.
+    fn note_changes(&self) {
+        match self.upkeep.catch_up_now() {
+            Ok(snapshot) => self.seal_when_due(&snapshot),
+            Err(e) => tracing::warn!(collection = %self.name, error = %e, "stored, but not yet searchable"),
+        }
+    }
+
+    fn seal_when_due(&self, snapshot: &Snapshot) {
+        if !self.upkeep.wants_sealing(snapshot) || self.upkeep.closing.is_cancelled() {
+            return;
+        }
+        let mut sealer = self.sealer.lock();
+        if sealer.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        let upkeep = Arc::clone(&self.upkeep);
+        let spawned = std::thread::Builder::new()
+            .name(format!("seal-{}", self.name))
+            .spawn(move || upkeep.seal_in_background());
+        match spawned {
+            Ok(thread) => *sealer = Some(thread),
+            Err(e) => tracing::warn!(error = %e, "cannot start a thread that makes vector segments"),
+        }
+    }
+}
+
+impl Drop for Collection {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the collection `name` in `folder` is and holds.
+pub(crate) fn info(name: &str, folder: &Path, database: &Database) -> Result<CollectionInfo> {
+    let counts = database.counts()?;
+    let identity = database.identity();
+    Ok(CollectionInfo {
+        name: name.to_owned(),
+        documents: counts.documents,
+        chunks: counts.chunks,
+        embedder: identity.embedder.clone(),
+        created_at: identity.created_at,
+        disk_bytes: disk_bytes(folder),
+    })
+}
+
+/// Bytes of all files below `folder`; what vanishes meanwhile does not count.
+fn disk_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// Device and number of a file: another file of the same name has others while this one is open.
+type FileIdentity = (u64, u64);
+
+/// Which file `path` is; `None` when there is none.
+#[cfg(unix)]
+fn file_identity(path: &Path) -> Option<FileIdentity> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+}
+
+/// Elsewhere an open file cannot be replaced, so being there is enough.
+#[cfg(not(unix))]
+fn file_identity(path: &Path) -> Option<FileIdentity> {
+    path.is_file().then_some((0, 0))
+}

@@ -1,0 +1,237 @@
+//! Everything that reads a collection's database.
+
+use std::collections::HashMap;
+
+use anser_core::{Attributes, ByteSpan, Chunk, ChunkId, Document, DocumentId, Embedding, ScoredChunk};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::Database;
+use crate::ann::from_blob;
+use crate::Result;
+
+/// One entry of the change sequence, of chunks that still matter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Change {
+    /// A chunk came; absent when it has left again since.
+    Added(ChunkId, Embedding),
+    /// A chunk left.
+    Removed(ChunkId),
+}
+
+/// How much a collection holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CollectionCounts {
+    /// Documents.
+    pub(crate) documents: u64,
+    /// Chunks of all documents.
+    pub(crate) chunks: u64,
+}
+
+/// A document with one vector that stands for all of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScannedDocument {
+    /// The document.
+    pub document: Document,
+    /// The mean of its chunks' vectors, scaled to unit norm.
+    pub embedding: Embedding,
+}
+
+const DOCUMENT_COLUMNS: &str = "id, title, text, attributes";
+
+impl Database {
+    /// The number of the last change ever made.
+    pub(crate) fn last_seq(&self, connection: &Connection) -> Result<i64> {
+        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'changes'";
+        let seq = connection.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get(0)).optional());
+        Ok(seq.map_err(self.failed("read"))?.unwrap_or(0))
+    }
+
+    /// The number of the last change that is no longer in the change sequence.
+    pub(crate) fn trimmed_seq(&self, connection: &Connection) -> Result<i64> {
+        let sql = "SELECT value FROM meta WHERE key = 'trimmed_seq'";
+        connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed("read"))
+    }
+
+    /// Calls `each` with every change after `seq`, in order.
+    pub(crate) fn changes_after(&self, connection: &Connection, seq: i64, mut each: impl FnMut(Change)) -> Result<()> {
+        let sql = "SELECT c.op, c.chunk_id, k.embedding FROM changes c \
+                   LEFT JOIN chunks k ON c.op = 0 AND k.chunk_id = c.chunk_id WHERE c.seq > ?1 ORDER BY c.seq";
+        let failed = || self.failed("read the changes of");
+        let mut select = connection.prepare_cached(sql).map_err(failed())?;
+        let mut rows = select.query([seq]).map_err(failed())?;
+        while let Some(row) = rows.next().map_err(failed())? {
+            let id = ChunkId(row.get::<_, i64>(1).map_err(failed())? as u64);
+            if row.get::<_, i64>(0).map_err(failed())? != 0 {
+                each(Change::Removed(id));
+            } else if let Some(blob) = row.get_ref(2).and_then(|v| Ok(v.as_blob_or_null()?)).map_err(failed())? {
+                each(Change::Added(id, from_blob(id, blob, self.identity.embedder.dimension)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every chunk's vector, in order of chunk id.
+    pub(crate) fn each_vector(
+        &self,
+        connection: &Connection,
+        mut each: impl FnMut(ChunkId, Embedding) -> Result<()>,
+    ) -> Result<()> {
+        let failed = || self.failed("read the vectors of");
+        let mut select =
+            connection.prepare("SELECT chunk_id, embedding FROM chunks ORDER BY chunk_id").map_err(failed())?;
+        let mut rows = select.query([]).map_err(failed())?;
+        while let Some(row) = rows.next().map_err(failed())? {
+            let id = ChunkId(row.get::<_, i64>(0).map_err(failed())? as u64);
+            let blob = row.get_ref(1).and_then(|v| Ok(v.as_blob()?)).map_err(failed())?;
+            each(id, from_blob(id, blob, self.identity.embedder.dimension)?)?;
+        }
+        Ok(())
+    }
+
+    /// How much there is.
+    pub(crate) fn counts(&self) -> Result<CollectionCounts> {
+        self.reader()?.transact(|connection| {
+            let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(|n| n as u64);
+            let documents = count("SELECT count(*) FROM documents").map_err(self.failed("read"))?;
+            let chunks = count("SELECT count(*) FROM chunks").map_err(self.failed("read"))?;
+            Ok(CollectionCounts { documents, chunks })
+        })
+    }
+
+    /// The stored fingerprint of each of `ids` that exists.
+    pub(crate) fn fingerprints(&self, ids: &[DocumentId]) -> Result<HashMap<DocumentId, String>> {
+        self.reader()?.transact(|connection| {
+            let mut found = HashMap::with_capacity(ids.len());
+            let mut select = connection
+                .prepare_cached("SELECT fingerprint FROM documents WHERE id = ?1")
+                .map_err(self.failed("read"))?;
+            for id in ids {
+                let fingerprint = select.query_row([id.as_str()], |row| row.get(0)).optional();
+                if let Some(fingerprint) = fingerprint.map_err(self.failed("read"))? {
+                    found.insert(id.clone(), fingerprint);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// The document called `id`.
+    pub(crate) fn document(&self, id: &DocumentId) -> Result<Option<Document>> {
+        let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?1");
+        self.reader()?.transact(|connection| {
+            let found = connection.prepare_cached(&sql).and_then(|mut s| s.query_row([id.as_str()], document).optional());
+            found.map_err(self.failed("read"))
+        })
+    }
+
+    /// Up to `limit` documents in order of id, from the first one after `after`.
+    pub(crate) fn documents(&self, after: Option<&DocumentId>, limit: usize) -> Result<Vec<Document>> {
+        let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id > ?1 ORDER BY id LIMIT ?2");
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.reader()?.transact(|connection| {
+            let mut select = connection.prepare_cached(&sql).map_err(self.failed("read"))?;
+            // No id is empty, so every id comes after the empty text.
+            let rows = select.query_map((after.map_or("", DocumentId::as_str), limit), document);
+            rows.and_then(Iterator::collect).map_err(self.failed("read"))
+        })
+    }
+
+    /// The chunks of the document called `id`, in order; none when there is no such document.
+    pub(crate) fn chunks(&self, id: &DocumentId) -> Result<Vec<Chunk>> {
+        let sql = "SELECT k.chunk_id, d.id, k.ordinal, k.span_start, k.span_end, k.text, k.tokens \
+                   FROM documents d JOIN chunks k ON k.document = d.key WHERE d.id = ?1 ORDER BY k.ordinal";
+        self.reader()?.transact(|connection| {
+            let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+            let rows = select.query_map([id.as_str()], chunk);
+            rows.and_then(Iterator::collect).map_err(self.failed("read"))
+        })
+    }
+
+    /// The hits with their texts; those that `connection` does not see are left out.
+    pub(crate) fn hydrate(&self, connection: &Connection, hits: &[(ChunkId, f32)]) -> Result<Vec<ScoredChunk>> {
+        let sql = "SELECT k.chunk_id, d.id, k.ordinal, k.span_start, k.span_end, k.text, k.tokens, d.title, d.attributes \
+                   FROM chunks k JOIN documents d ON d.key = k.document WHERE k.chunk_id = ?1";
+        let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+        let mut found = Vec::with_capacity(hits.len());
+        for (id, score) in hits {
+            let hit = select.query_row([id.0 as i64], |row| {
+                let (title, attributes) = (row.get(7)?, attributes(row, 8)?);
+                Ok(ScoredChunk { chunk: chunk(row)?, score: *score, rerank_score: None, title, attributes })
+            });
+            found.extend(hit.optional().map_err(self.failed("read"))?);
+        }
+        Ok(found)
+    }
+
+    /// Every document that has chunks, in order of id, with the mean of their vectors. One row is held at a time besides
+    /// the result.
+    pub(crate) fn scan(&self) -> Result<Vec<ScannedDocument>> {
+        let sql = format!(
+            "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, k.embedding \
+             FROM documents d JOIN chunks k ON k.document = d.key ORDER BY d.id, k.ordinal"
+        );
+        let failed = || self.failed("scan");
+        let dimension = self.identity.embedder.dimension;
+        self.reader()?.transact(|connection| {
+            let mut scanned: Vec<(Document, Vec<f32>)> = Vec::new();
+            let mut select = connection.prepare(&sql).map_err(failed())?;
+            let mut rows = select.query([]).map_err(failed())?;
+            while let Some(row) = rows.next().map_err(failed())? {
+                let id = ChunkId(row.get::<_, i64>(4).map_err(failed())? as u64);
+                let blob = row.get_ref(5).and_then(|v| Ok(v.as_blob()?)).map_err(failed())?;
+                let vector = from_blob(id, blob, dimension)?;
+                let document_id = row.get_ref(0).and_then(|v| Ok(v.as_str()?)).map_err(failed())?;
+                match scanned.last_mut() {
+                    Some((last, sum)) if last.id.as_str() == document_id => {
+                        sum.iter_mut().zip(vector.as_slice()).for_each(|(s, v)| *s += v);
+                    }
+                    _ => scanned.push((document(row).map_err(failed())?, vector.into_vec())),
+                }
+            }
+            scanned.into_iter().map(|(document, sum)| self.with_mean(connection, document, sum)).collect()
+        })
+    }
+
+    /// The direction of a sum of unit vectors. Vectors that cancel out have none; then the first chunk stands for all.
+    fn with_mean(&self, connection: &Connection, document: Document, sum: Vec<f32>) -> Result<ScannedDocument> {
+        if let Ok(embedding) = Embedding::normalize(sum) {
+            return Ok(ScannedDocument { document, embedding });
+        }
+        let sql = "SELECT k.chunk_id, k.embedding FROM documents d JOIN chunks k ON k.document = d.key \
+                   WHERE d.id = ?1 ORDER BY k.ordinal LIMIT 1";
+        let first = connection.query_row(sql, [document.id.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
+        let (id, blob): (i64, Vec<u8>) = first.map_err(self.failed("scan"))?;
+        let embedding = from_blob(ChunkId(id as u64), &blob, self.identity.embedder.dimension)?;
+        Ok(ScannedDocument { document, embedding })
+    }
+}
+
+/// Reads [`DOCUMENT_COLUMNS`].
+fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
+    Ok(Document { id: document_id(row, 0)?, title: row.get(1)?, text: row.get(2)?, attributes: attributes(row, 3)? })
+}
+
+/// Reads `chunk_id`, document id, `ordinal`, `span_start`, `span_end`, `text`, `tokens`.
+fn chunk(row: &Row<'_>) -> rusqlite::Result<Chunk> {
+    Ok(Chunk {
+        id: ChunkId(row.get::<_, i64>(0)? as u64),
+        document_id: document_id(row, 1)?,
+        ordinal: row.get(2)?,
+        span: ByteSpan { start: row.get::<_, i64>(3)? as usize, end: row.get::<_, i64>(4)? as usize },
+        text: row.get(5)?,
+        tokens: row.get(6)?,
+    })
+}
+
+fn document_id(row: &Row<'_>, column: usize) -> rusqlite::Result<DocumentId> {
+    DocumentId::new(row.get::<_, String>(column)?).map_err(|e| unreadable(column, e))
+}
+
+fn attributes(row: &Row<'_>, column: usize) -> rusqlite::Result<Attributes> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|e| unreadable(column, e))
+}
+
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
