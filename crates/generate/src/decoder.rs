@@ -107,3 +107,67 @@ impl Decoder {
         logits.map_err(|error| GenerateError::Model(first_line(&error)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tiny_model::TinyModel;
+
+    fn decoder() -> Decoder {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gguf = GgufFile::open(&TinyModel::default().write(folder.path())).unwrap();
+        Decoder::load(&mut gguf, 2, None).unwrap()
+    }
+
+    fn logits(decoder: &mut Decoder, prompt: &[u32]) -> Vec<f32> {
+        let (mut sequence, mut logits) = decoder.read_prompt(prompt, || false).unwrap().unwrap();
+        logits.extend(decoder.read(&mut sequence, &[7]).unwrap());
+        logits
+    }
+
+    #[test]
+    fn a_kept_prefix_changes_no_bit_of_the_logits() {
+        let instructions: Vec<u32> = (0..300).map(|i| i * 31 % 250).collect();
+        let prompt = |tail: u32| -> Vec<u32> {
+            instructions.iter().copied().chain((0..100).map(|i| (i * tail) % 250)).collect()
+        };
+        let mut kept = decoder();
+        for tail in [3, 5, 7, 11] {
+            assert_eq!(logits(&mut kept, &prompt(tail)), logits(&mut decoder(), &prompt(tail)), "{tail}");
+        }
+        let prefix = kept.prefix.as_ref().unwrap();
+        assert_eq!((prefix.tokens.as_slice(), prefix.sequence.length), (&instructions[..256], 256));
+        // The same prompt again, a prompt inside the prefix, and an unlike one.
+        for other in [prompt(11), instructions[..256].to_vec(), instructions[..200].to_vec(), vec![9; 300]] {
+            assert_eq!(logits(&mut kept, &other), logits(&mut decoder(), &other));
+        }
+    }
+
+    #[test]
+    fn chunks_do_not_change_what_is_read() {
+        let prompt: Vec<u32> = (0..200).map(|i| i * 17 % 250).collect();
+        let mut decoder = decoder();
+        let chunked = decoder.read_prompt(&prompt, || false).unwrap().unwrap().1;
+        let mut sequence = Sequence { weights: decoder.weights.clone(), length: 0 };
+        let single = prompt.iter().map(|token| decoder.read(&mut sequence, &[*token]).unwrap()).last().unwrap();
+        for (a, b) in chunked.iter().zip(&single) {
+            assert!((a - b).abs() < 1e-3, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_prompt_stops_at_the_next_chunk() {
+        let looks = std::cell::Cell::new(0);
+        let cancelled = || {
+            looks.set(looks.get() + 1);
+            looks.get() == 3
+        };
+        assert!(decoder().read_prompt(&[1; 1000], cancelled).unwrap().is_none());
+        assert_eq!(looks.get(), 3);
+    }
+
+    #[test]
+    fn a_token_outside_the_vocabulary_is_an_error() {
+        assert!(decoder().read_prompt(&[1, 999], || false).is_err());
+    }
+}

@@ -79,7 +79,12 @@ impl LlamaGenerator {
                 .spawn(move || worker::run(decoder, &tokenizer, &queued))
                 .map_err(|error| GenerateError::Threads(error.to_string()))?
         };
-        tracing::info!(model, context_length = info.context_length, elapsed_ms = start.elapsed().as_millis(), "chat model loaded");
+        tracing::info!(
+            model,
+            context_length = info.context_length,
+            elapsed_ms = start.elapsed().as_millis(),
+            "chat model loaded"
+        );
         Ok(Self { info, tokenizer, template, queue, requests: Some(requests), worker: Some(worker) })
     }
 

@@ -54,7 +54,8 @@ impl GgufFile {
             let bytes = tensor_bytes(info).ok_or_else(|| {
                 damaged(&self.path, format!("tensor {name} has the impossible shape {:?}", info.shape.dims()))
             })?;
-            let end = self.content.tensor_data_offset.checked_add(info.offset).and_then(|start| start.checked_add(bytes));
+            let end =
+                self.content.tensor_data_offset.checked_add(info.offset).and_then(|start| start.checked_add(bytes));
             if end.is_none_or(|end| end > file_length) {
                 return Err(damaged(
                     &self.path,
@@ -128,7 +129,9 @@ impl GgufFile {
             for (name, dims) in matrices {
                 self.expect_shape(&format!("blk.{block}.{name}.weight"), &dims)?;
                 if self.content.tensor_infos.contains_key(&format!("blk.{block}.{name}.bias")) {
-                    return Err(self.unsupported(format!("block {block} has a bias on {name}, which the decoder does not add")));
+                    return Err(
+                        self.unsupported(format!("block {block} has a bias on {name}, which the decoder does not add"))
+                    );
                 }
             }
             for name in ["attn_norm", "ffn_norm"] {

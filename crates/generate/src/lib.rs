@@ -12,6 +12,9 @@ mod gguf;
 mod sampling;
 mod template;
 mod text;
+#[cfg(test)]
+#[path = "../tests/it/tiny_model.rs"]
+mod tiny_model;
 mod tokenizer;
 mod worker;
 

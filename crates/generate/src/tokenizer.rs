@@ -158,9 +158,7 @@ fn byte_pair_encoding(gguf: &GgufFile, tokens: &[&str]) -> Result<Tokenizer, Gen
     // right and answer subtly wrong.
     let rule = gguf.text("tokenizer.ggml.pre").unwrap_or("none");
     let pre_tokenizer = match rule {
-        "smollm" => {
-            Sequence::new(vec![Digits::new(true).into(), ByteLevel::default().add_prefix_space(false).into()])
-        }
+        "smollm" => Sequence::new(vec![Digits::new(true).into(), ByteLevel::default().add_prefix_space(false).into()]),
         _ => {
             return Err(gguf.unsupported(format!("its pre-tokenizer is {rule}, and only smollm is known")));
         }
@@ -258,6 +256,39 @@ mod tests {
         assert_eq!(letter_byte('Ġ'), Some(b' '));
         assert_eq!(letter_byte('Ċ'), Some(b'\n'));
         assert_eq!(letter_byte('中'), None);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Recorded {
+        text: String,
+        ids: Vec<u32>,
+        #[serde(default)]
+        markup: bool,
+    }
+
+    /// The tokenizer of the default chat model against the ids that llama.cpp gives (see `record_tokens.py` beside the
+    /// recorded lines), and back.
+    #[test]
+    fn every_recorded_text_has_the_recorded_ids() {
+        let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let cache = std::env::var_os("ANSER_MODELS_DIR").map_or_else(|| workspace.join("target/models"), Into::into);
+        let options = anser_models::ModelStoreOptions { cache, offline: false, local: None, python: None };
+        let files =
+            anser_models::ModelStore::new(options).ensure(anser_models::DEFAULT_CHAT, &anser_core::NoProgress).unwrap();
+        let gguf = GgufFile::open(&files.path("model.gguf").unwrap()).unwrap();
+        let tokenizer = ChatTokenizer::from_gguf(&gguf, gguf.llama_shape().unwrap().vocabulary).unwrap();
+        let lines = include_str!("../tests/fixtures/tokens.jsonl").lines();
+        let recorded: Vec<Recorded> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(recorded.len() > 3000);
+        for Recorded { text, ids, markup } in recorded {
+            let encoded =
+                if markup { tokenizer.encode_markup(&text, '\u{FDD0}') } else { tokenizer.encode_text(&text) };
+            assert_eq!(encoded.unwrap(), ids, "{text:?}");
+            if !markup {
+                let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).copied().collect();
+                assert_eq!(String::from_utf8(bytes).unwrap(), text);
+            }
+        }
     }
 
     #[test]
