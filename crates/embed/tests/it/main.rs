@@ -1,0 +1,6 @@
+//! The embedder and the reranker with the real default models.
+
+mod embedding;
+mod loading;
+mod models;
+mod reranking;

@@ -1,0 +1,75 @@
+//! The real models, obtained once and shared by the tests of this binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, ErrorKind, NoProgress};
+use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker, load_runtime};
+use anser_models::{DEFAULT_EMBEDDER, DEFAULT_RERANKER, ModelFiles, ModelStore, ModelStoreOptions};
+
+/// Verified models on disk and a loaded runtime.
+pub(crate) struct Models {
+    pub(crate) runtime: PathBuf,
+    pub(crate) embedder: ModelFiles,
+    pub(crate) reranker: ModelFiles,
+}
+
+/// Obtains the models on first use. Before the first library is loaded, wrong ones are tried: that must fail without a
+/// panic, and must not stand in the way of the right one.
+pub(crate) fn models() -> &'static Models {
+    static MODELS: OnceLock<Models> = OnceLock::new();
+    MODELS.get_or_init(|| {
+        let cache = std::env::var_os("ANSER_MODELS_DIR")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models"), PathBuf::from);
+        let store = ModelStore::new(ModelStoreOptions { cache, offline: false, local: None, python: None });
+        let models = Models {
+            runtime: store.ensure_runtime(&NoProgress).unwrap(),
+            embedder: store.ensure(DEFAULT_EMBEDDER, &NoProgress).unwrap(),
+            reranker: store.ensure(DEFAULT_RERANKER, &NoProgress).unwrap(),
+        };
+        refuse_wrong_runtimes(&models.embedder);
+        load_runtime(&models.runtime).unwrap();
+        models
+    })
+}
+
+fn refuse_wrong_runtimes(embedder: &ModelFiles) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("libonnxruntime.so");
+    fs::write(&text, "not a library").unwrap();
+    for (wrong, complaint) in [
+        (folder.path().join("missing.so"), "there is no ONNX Runtime library at"),
+        (folder.path().to_path_buf(), "there is no ONNX Runtime library at"),
+        (text, "cannot be used as the ONNX Runtime library"),
+    ] {
+        let error = OnnxEmbedder::load(embedder, &wrong, &options()).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains(complaint), "{error}");
+        assert!(error.to_string().contains(&*folder.path().canonicalize().unwrap().to_string_lossy()), "{error}");
+    }
+}
+
+pub(crate) fn options() -> EmbedOptions {
+    EmbedOptions { threads: 2, ..EmbedOptions::default() }
+}
+
+/// One embedder for all tests that only use it.
+pub(crate) fn embedder() -> &'static OnnxEmbedder {
+    static EMBEDDER: OnceLock<OnnxEmbedder> = OnceLock::new();
+    EMBEDDER.get_or_init(|| OnnxEmbedder::load(&models().embedder, &models().runtime, &options()).unwrap())
+}
+
+/// One reranker for all tests that only use it.
+pub(crate) fn reranker() -> &'static OnnxReranker {
+    static RERANKER: OnceLock<OnnxReranker> = OnceLock::new();
+    RERANKER.get_or_init(|| OnnxReranker::load(&models().reranker, &models().runtime, &options()).unwrap())
+}
+
+pub(crate) fn strings<T: AsRef<str>>(texts: &[T]) -> Vec<String> {
+    texts.iter().map(|text| text.as_ref().to_owned()).collect()
+}
+
+pub(crate) fn embed<T: AsRef<str>>(texts: &[T], purpose: EmbedPurpose) -> Vec<Embedded> {
+    embedder().embed(&strings(texts), purpose, &CancelToken::new()).unwrap()
+}
