@@ -66,7 +66,8 @@ impl ModelLoader for Loader {
     }
 
     fn reranker(&self) -> anser_core::Result<Arc<dyn Reranker>> {
-        let name = self.settings.reranker.as_deref().ok_or_else(|| anser_core::Error::internal("no reranker is set"))?;
+        let name =
+            self.settings.reranker.as_deref().ok_or_else(|| anser_core::Error::internal("no reranker is set"))?;
         let files = self.files(name)?;
         let runtime = self.store.ensure_runtime(self.progress.as_ref())?;
         Ok(Arc::new(OnnxReranker::load(&files, &runtime, &self.embed_options())?))

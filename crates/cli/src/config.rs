@@ -116,9 +116,8 @@ pub(crate) struct Settings {
 impl Settings {
     /// Resolves flags and environment over the file over the defaults.
     pub(crate) fn resolve(args: &GlobalArgs) -> Result<Self, Failure> {
-        let dirs = etcetera::choose_base_strategy().map_err(|e| {
-            Failure::usage(format!("cannot find your home folder ({e}); name a folder with --data-dir"))
-        });
+        let dirs = etcetera::choose_base_strategy()
+            .map_err(|e| Failure::usage(format!("cannot find your home folder ({e}); name a folder with --data-dir")));
         let file = match (&args.config, &dirs) {
             (Some(path), _) => read_file(path)?,
             (None, Ok(dirs)) => {

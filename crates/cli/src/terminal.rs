@@ -105,9 +105,7 @@ impl Progress for Bars {
             None => ProgressBar::new_spinner(),
         };
         let template = match (total.is_some(), unit) {
-            (true, ProgressUnit::Bytes) => {
-                "{msg} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}"
-            }
+            (true, ProgressUnit::Bytes) => "{msg} {wide_bar:.cyan/dim} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}",
             (true, ProgressUnit::Items) => "{msg} {wide_bar:.cyan/dim} {human_pos}/{human_len} {per_sec:.0} ETA {eta}",
             (false, ProgressUnit::Bytes) => "{spinner} {msg} {bytes} {bytes_per_sec}",
             (false, ProgressUnit::Items) => "{spinner} {msg} {human_pos} {per_sec:.0}",

@@ -1,8 +1,8 @@
 //! `anser ask`: an answer from a collection, with citations.
 
 use anser_core::Answer;
-use anser_engine::{AnswerEvent, AnswerRequest, Engine};
 use anser_core::CancelToken;
+use anser_engine::{AnswerEvent, AnswerRequest, Engine};
 use clap::Args;
 
 use crate::compose;
@@ -90,10 +90,9 @@ pub(crate) fn print_answer(
     terminal.line("")?;
     for citation in &answer.citations {
         let title = citation.title.as_deref().map(|t| format!(" {t}")).unwrap_or_default();
-        terminal.line(terminal.dim(&format!(
-            "  [{}] {}{title}: “{}”",
-            citation.number, citation.document_id, citation.quote
-        )))?;
+        terminal.line(
+            terminal.dim(&format!("  [{}] {}{title}: “{}”", citation.number, citation.document_id, citation.quote)),
+        )?;
     }
     Ok(answer)
 }

@@ -91,8 +91,6 @@ pub(crate) fn print_report(terminal: &Terminal, report: &ClusterReport) -> Resul
         ]
     });
     terminal.table(["cluster", "documents", "cohesion", "keywords", "typical"], rows.collect())?;
-    terminal.line(format!(
-        "{} documents in {} clusters, silhouette {:.3} ({})",
-        report.documents, report.k, report.silhouette, report.criterion
-    ))
+    let silhouette = report.silhouette.map_or_else(String::new, |s| format!(", silhouette {s:.3}"));
+    terminal.line(format!("{} documents in {} clusters{silhouette} ({})", report.documents, report.k, report.criterion))
 }

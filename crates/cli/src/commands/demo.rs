@@ -99,8 +99,7 @@ impl Demo<'_> {
     fn ingest(&self, collection: &str, format: FileFormat, data: &'static str) -> Result<serde_json::Value, Failure> {
         let options = IngestOptions::default();
         let source = Box::new(data.as_bytes());
-        let report =
-            self.engine.ingest_reader(collection, format, source, &options, self.progress, self.cancel)?;
+        let report = self.engine.ingest_reader(collection, format, source, &options, self.progress, self.cancel)?;
         if !self.terminal.is_json() {
             ingest::print_report(self.terminal, collection, &report)?;
         }
@@ -124,12 +123,8 @@ impl Demo<'_> {
     }
 
     fn cluster(&self) -> Result<serde_json::Value, Failure> {
-        let request = ClusterRequest {
-            count: ClusterCount::Auto { min: 4, max: 16 },
-            seed: 42,
-            examples: 1,
-            keywords: 5,
-        };
+        let request =
+            ClusterRequest { count: ClusterCount::Auto { min: 4, max: 16 }, seed: 42, examples: 1, keywords: 5 };
         let report = self.engine.cluster(REVIEWS_COLLECTION, &request, self.progress, self.cancel)?;
         if !self.terminal.is_json() {
             cluster::print_report(self.terminal, &report)?;

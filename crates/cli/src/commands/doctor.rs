@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anser_core::NoProgress;
 use anser_core::storage::DataDir;
-use anser_models::{Catalogue, ModelRole, ModelStatus};
+use anser_models::ModelStatus;
 use clap::Args;
 use serde::Serialize;
 use sysinfo::{Disks, System};
@@ -74,7 +74,10 @@ impl DoctorArgs {
         }
         let failed = checks.iter().filter(|c| c.state == State::Failed).count();
         if failed > 0 {
-            return Err(Failure::failed(format!("{failed} of {} checks failed; see how to mend them above", checks.len())));
+            return Err(Failure::failed(format!(
+                "{failed} of {} checks failed; see how to mend them above",
+                checks.len()
+            )));
         }
         Ok(())
     }
@@ -115,7 +118,12 @@ fn memory() -> Check {
     let (free, total) = (system.available_memory(), system.total_memory());
     let found = format!("{} free of {}", bytes(free), bytes(total));
     if free < LOW_MEMORY {
-        return Check::bad(State::Warning, "memory", found, "the default models need about 2 GiB; close other programs");
+        return Check::bad(
+            State::Warning,
+            "memory",
+            found,
+            "the default models need about 2 GiB; close other programs",
+        );
     }
     Check::ok("memory", found)
 }
@@ -154,12 +162,9 @@ fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {
             ModelStatus::Present { path, bytes: size } => {
                 Check::ok(format!("model {name}"), format!("{} in {}", bytes(size), path.display()))
             }
-            ModelStatus::Missing => Check::bad(
-                State::Warning,
-                format!("model {name}"),
-                "not downloaded; it will be when first used",
-                pull,
-            ),
+            ModelStatus::Missing => {
+                Check::bad(State::Warning, format!("model {name}"), "not downloaded; it will be when first used", pull)
+            }
             ModelStatus::Damaged { reason } => {
                 Check::bad(State::Failed, format!("model {name}"), format!("damaged: {reason}"), pull)
             }
@@ -171,9 +176,8 @@ fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {
 /// Loads the runtime library as the models would, without downloading it.
 fn runtime(settings: &Settings) -> Check {
     let store = compose::model_store(&Settings { offline: true, ..settings.clone() });
-    let present = Catalogue::builtin().models().iter().any(|m| {
-        m.role == ModelRole::Runtime && matches!(store.status(&m.name), Ok(ModelStatus::Present { .. }))
-    });
+    let status = store.catalogue().runtime().and_then(|spec| store.status(&spec.name));
+    let present = matches!(status, Ok(ModelStatus::Present { .. }));
     let mend = "anser models pull";
     if !present {
         return Check::bad(State::Warning, "ONNX Runtime", "not downloaded; it will be when first used", mend);
@@ -181,7 +185,7 @@ fn runtime(settings: &Settings) -> Check {
     let loaded = store
         .ensure_runtime(&NoProgress)
         .map_err(|e| e.to_string())
-        .and_then(|path| anser_embed::load_runtime(&path).map(|()| path).map_err(|e| e.to_string()));
+        .and_then(|path| anser_embed::load_runtime(&path).map(|_| path).map_err(|e| e.to_string()));
     match loaded {
         Ok(path) => Check::ok("ONNX Runtime", format!("{} loads", path.display())),
         Err(error) => Check::bad(State::Failed, "ONNX Runtime", error, mend),

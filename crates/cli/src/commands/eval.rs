@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anser_engine::{AnswerEvaluation, LabelledQuestion, RetrievalEvaluation, read_questions};
+use anser_engine::{AnswerEvaluation, LabelledQuestion, RetrievalEvaluation};
 use clap::{Args, Subcommand};
 
 use crate::compose;
@@ -56,7 +56,7 @@ impl EvalCommand {
             Self::Retrieval(args) => &args.from,
             Self::Answers(args) => args,
         };
-        let questions: Vec<LabelledQuestion> = read_questions(&from.questions)?;
+        let questions = LabelledQuestion::read_jsonl(&from.questions)?;
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
         let cancel = interrupt::cancel_on_interrupt();
@@ -77,5 +77,64 @@ impl EvalCommand {
                 if terminal.is_json() { terminal.json(&found) } else { print_answers(terminal, &found) }
             }
         }
+    }
+}
+
+fn print_retrieval(terminal: &Terminal, found: &RetrievalEvaluation) -> Result<(), Failure> {
+    let measures = [
+        (format!("recall@{}", found.k), found.recall_at_k),
+        ("MRR@10".to_owned(), found.mrr_at_10),
+        ("nDCG@10".to_owned(), found.ndcg_at_10),
+    ];
+    terminal.table(["measure", "value"], measures.map(|(name, value)| [name, format!("{value:.3}")]).into())?;
+    terminal.line(format!(
+        "{} questions, {:.0} ms each{}",
+        found.questions,
+        found.mean_ms,
+        if found.reranked { ", reranked" } else { "" }
+    ))?;
+    for miss in found.misses.iter().take(SHOWN_MISSES) {
+        terminal.line(format!("  missed {}: {} (found {})", miss.id, miss.question, ids(&miss.found)))?;
+    }
+    hidden(terminal, found.misses.len())
+}
+
+fn print_answers(terminal: &Terminal, found: &AnswerEvaluation) -> Result<(), Failure> {
+    let unanswerable = found.questions - found.answerable;
+    let rows = vec![
+        [
+            "answers with the key fact".to_owned(),
+            format!("{} of {} ({:.1} %)", found.with_key_fact, found.key_facts, found.key_fact_rate * 100.0),
+        ],
+        ["answerable, but declined".to_owned(), format!("{} of {}", found.abstained_answerable, found.answerable)],
+        ["unanswerable and declined".to_owned(), format!("{} of {unanswerable}", found.abstained_unanswerable)],
+        ["answers with a citation".to_owned(), format!("{} of {}", found.answered_with_citation, found.answered)],
+        ["citations outside the context".to_owned(), found.invalid_citations.to_string()],
+        ["cited from a right document".to_owned(), format!("{} of {}", found.cited_right_document, found.answered)],
+        ["time per answer".to_owned(), format!("{:.1} s, at most {:.1} s", found.mean_seconds, found.max_seconds)],
+    ];
+    terminal.table(["measure", "value"], rows)?;
+    for miss in found.misses.iter().take(SHOWN_MISSES) {
+        terminal.line(format!(
+            "  missed {} ({:?}): {}\n    wanted {} from {}; got: {}",
+            miss.id,
+            miss.kind,
+            miss.question,
+            miss.key_fact.first().map_or("a refusal", String::as_str),
+            ids(&miss.expected),
+            snippet(&miss.answer, 200)
+        ))?;
+    }
+    hidden(terminal, found.misses.len())
+}
+
+fn ids(documents: &[anser_core::DocumentId]) -> String {
+    documents.iter().map(anser_core::DocumentId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn hidden(terminal: &Terminal, misses: usize) -> Result<(), Failure> {
+    match misses.saturating_sub(SHOWN_MISSES) {
+        0 => Ok(()),
+        more => terminal.line(format!("  … and {more} more misses; --json lists them all")),
     }
 }

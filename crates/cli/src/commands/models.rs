@@ -11,7 +11,9 @@ use crate::terminal::{Terminal, bytes};
 
 /// Subcommands of `anser models`.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  anser models list\n  anser models pull\n  anser models pull SmolLM2-135M-Instruct")]
+#[command(
+    after_help = "Examples:\n  anser models list\n  anser models pull\n  anser models pull SmolLM2-135M-Instruct"
+)]
 pub(crate) enum ModelsCommand {
     /// All models of the catalogue and whether they are here
     List,

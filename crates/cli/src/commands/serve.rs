@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anser_engine::Engine;
-use anser_server::ServerOptions;
+use anser_server::{ApiKey, ServerOptions};
 use clap::Args;
 
 use crate::compose;
@@ -32,9 +32,9 @@ impl ServeArgs {
 
 /// Serves until Ctrl-C or SIGTERM, then finishes the running requests.
 pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Terminal) -> Result<(), Failure> {
-    let options = ServerOptions { listen, api_keys: api_keys(), ..ServerOptions::default() };
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|e| Failure::failed(format!("cannot start the async runtime: {e}")))?;
+    let options = ServerOptions { listen, api_keys: api_keys()?, ..ServerOptions::default() };
+    let runtime =
+        tokio::runtime::Runtime::new().map_err(|e| Failure::failed(format!("cannot start the async runtime: {e}")))?;
     runtime.block_on(async {
         let listener = anser_server::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -51,14 +51,10 @@ pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Ter
 }
 
 /// Keys come from the environment alone: on a command line every user of the machine could read them.
-fn api_keys() -> Vec<String> {
-    std::env::var(env::API_KEYS)
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|key| !key.is_empty())
-        .map(str::to_owned)
-        .collect()
+fn api_keys() -> Result<Vec<ApiKey>, Failure> {
+    let keys = std::env::var(env::API_KEYS).unwrap_or_default();
+    let keys = keys.split(',').map(str::trim).filter(|key| !key.is_empty());
+    Ok(keys.map(ApiKey::from_secret).collect::<Result<_, _>>()?)
 }
 
 async fn shutdown() {

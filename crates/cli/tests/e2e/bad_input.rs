@@ -23,12 +23,12 @@ fn an_empty_file_is_refused() {
 fn rows_before_and_after_bad_ones_are_kept() {
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("mixed.csv");
-    let mut bytes = b"id,text\na,first good row\nb,second\xff\xfe bad bytes\nc,third,too,many,fields\nd,last good row\n".to_vec();
+    let mut bytes =
+        b"id,text\na,first good row\nb,second\xff\xfe bad bytes\nc,third,too,many,fields\nd,last good row\n".to_vec();
     fs::write(&file, &bytes).unwrap();
     let report = json(data.path(), ["ingest", file.to_str().unwrap(), "--collection", "mixed"]);
     assert_eq!((report[0]["inserted"].as_u64(), report[0]["rejected"].as_u64()), (Some(2), Some(2)), "{report}");
-    let lines: Vec<u64> =
-        report[0]["errors"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect();
+    let lines: Vec<u64> = report[0]["errors"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect();
     assert_eq!(lines, [3, 4]);
 
     // A quote that is never closed.
@@ -57,7 +57,9 @@ fn a_line_of_50_mb_is_rejected_and_the_rest_is_kept() {
     let data = tempfile::tempdir().unwrap();
     let file = data.path().join("long.jsonl");
     let long = "word ".repeat(10 << 20);
-    let text = format!("{{\"id\":\"a\",\"text\":\"good\"}}\n{{\"id\":\"b\",\"text\":\"{long}\"}}\n{{\"id\":\"c\",\"text\":\"also good\"}}\n");
+    let text = format!(
+        "{{\"id\":\"a\",\"text\":\"good\"}}\n{{\"id\":\"b\",\"text\":\"{long}\"}}\n{{\"id\":\"c\",\"text\":\"also good\"}}\n"
+    );
     fs::write(&file, text).unwrap();
     let report = json(data.path(), ["ingest", file.to_str().unwrap(), "--collection", "long"]);
     assert_eq!((report[0]["inserted"].as_u64(), report[0]["rejected"].as_u64()), (Some(2), Some(1)), "{report}");

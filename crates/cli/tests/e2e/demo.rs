@@ -12,9 +12,11 @@ fn answer<'a>(report: &'a Value, part: &str) -> &'a Value {
 #[test]
 fn the_demo_answers_with_the_right_citations_and_declines_what_it_cannot_know() {
     let (_, report) = demo();
-    for (question, document, fact) in
-        [("send something back", "faq-019", "45 days"), ("free postage", "faq-002", "59"), ("tomorrow", "faq-003", "11.50")]
-    {
+    for (question, document, fact) in [
+        ("send something back", "faq-019", "45 days"),
+        ("free postage", "faq-002", "59"),
+        ("tomorrow", "faq-003", "11.50"),
+    ] {
         let answer = answer(report, question);
         assert_eq!(answer["abstained"], false, "{question}");
         assert!(answer["text"].as_str().unwrap().contains(fact), "{question}: {}", answer["text"]);

@@ -51,8 +51,12 @@ fn an_ingest_that_is_killed_and_run_again_gives_exactly_the_rows_of_an_undisturb
     let killed = folder.path().join("killed");
     let mut interruptions = 0;
     for pause in [4_u64, 6] {
-        let mut child =
-            anser(&killed).args(ingest).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+        let mut child = anser(&killed)
+            .args(ingest)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
         thread::sleep(Duration::from_secs(pause));
         if child.try_wait().unwrap().is_none() {
             interruptions += 1;
