@@ -22,9 +22,11 @@ const RESOLVE: Duration = Duration::from_secs(3);
 /// Longest wait for a connection, encryption included.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for the reply to begin.
-const RESPONSE: Duration = Duration::from_secs(15);
+const RESPONSE: Duration = Duration::from_secs(10);
 /// Longest silence within the reply.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Longest part of a connection's error that is shown.
+const MAX_DETAIL_CHARS: usize = 160;
 
 /// Hubs that could not be reached, with the reason: one failed attempt is enough for the life of the process.
 static UNREACHABLE: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
@@ -68,7 +70,9 @@ impl Hub {
         }
         let response = request.call().map_err(|e| {
             if is_unreachable(&e) {
-                let reason = format!("it could not be reached ({e})");
+                // Certificate errors list every name of the certificate.
+                let detail: String = e.to_string().chars().take(MAX_DETAIL_CHARS).collect();
+                let reason = format!("it could not be reached ({detail})");
                 UNREACHABLE.lock().unwrap_or_else(PoisonError::into_inner).insert(key, reason.clone());
                 return failed(reason);
             }

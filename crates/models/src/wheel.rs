@@ -78,9 +78,13 @@ pub(crate) fn check_entry_name(name: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, Write};
     use std::path::Component;
 
+    use anser_core::storage::sha256_hex;
     use proptest::prelude::*;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
 
     use super::*;
 
@@ -95,6 +99,46 @@ mod tests {
         ] {
             assert!(check_entry_name(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_flipped_bit_never_yields_other_bytes() {
+        let weights = b"weights weights weights weights";
+        let mut bytes = Cursor::new(Vec::new());
+        let mut writer = ZipWriter::new(&mut bytes);
+        for name in ["p/other.txt", "p/model.bin"] {
+            writer.start_file(name, SimpleFileOptions::default()).unwrap();
+            writer.write_all(weights).unwrap();
+        }
+        writer.finish().unwrap();
+        let whole = bytes.into_inner();
+        let file = FileSpec {
+            name: "model.bin".to_owned(),
+            bytes: weights.len() as u64,
+            sha256: sha256_hex(weights),
+            hub_file: None,
+            wheel_entry: Some("p/model.bin".to_owned()),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let (path, target) = (dir.path().join("w.whl"), dir.path().join("model.bin"));
+        let mut refused = 0;
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, damaged).unwrap();
+            match Wheel::open(&path).and_then(|mut wheel| wheel.extract(&file, &target, &|_| ())) {
+                Ok(()) => {
+                    assert_eq!(std::fs::read(&target).unwrap(), weights, "bit {bit}");
+                    std::fs::remove_file(&target).unwrap();
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert_eq!(error.kind(), anser_core::ErrorKind::Corrupt, "bit {bit}: {error}");
+                    assert!(!target.exists());
+                }
+            }
+        }
+        assert!(refused > whole.len(), "{refused} of {} damaged archives were refused", whole.len() * 8);
     }
 
     proptest! {
