@@ -77,7 +77,11 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io("create a file in", folder, e))?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; this one becomes the user's, so it follows the umask like any other.
+    #[cfg(unix)]
+    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(|e| Error::io("create a file in", folder, e))?;
     file.write_all(bytes).map_err(|e| Error::io("write", path, e))?;
     file.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
     file.persist(path).map_err(|e| Error::io("replace", path, e.error))?;
