@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The HTTP service: OpenAI's embeddings, models and chat routes, and our own for collections, documents, search and
+//! answers with citations.
+//!
+//! [`serve`] runs it on a socket; [`router`] gives the same routes without one. Everything it does is done by
+//! [`anser_engine::Engine`], whose calls block and therefore run on threads of their own.
+
+mod call;
+mod error;
+mod extract;
+mod metrics;
+mod middleware;
+mod options;
+mod router;
+mod routes;
+mod serve;
+mod sse;
+mod state;
+mod wire;
+
+pub use error::ServerError;
+pub use options::{ApiKey, ServerOptions};
+pub use router::router;
+pub use serve::{bind, serve};

@@ -1,0 +1,12 @@
+//! One file for each family of routes.
+
+pub(crate) mod answers;
+pub(crate) mod chat;
+pub(crate) mod cluster;
+pub(crate) mod collections;
+pub(crate) mod documents;
+pub(crate) mod embeddings;
+pub(crate) mod health;
+pub(crate) mod models;
+pub(crate) mod page;
+pub(crate) mod search;

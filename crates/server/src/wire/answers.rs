@@ -1,0 +1,78 @@
+//! Search, answers and clustering: requests of ours, in which unknown keys are refused.
+
+use anser_core::ContextPassage;
+use anser_engine::{AnswerRequest, SearchRequest};
+use serde::{Deserialize, Serialize};
+
+/// `POST …/search`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchBody {
+    query: String,
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    rerank: bool,
+    #[serde(default)]
+    exact: Option<bool>,
+    #[serde(default)]
+    min_score: Option<f32>,
+}
+
+impl From<SearchBody> for SearchRequest {
+    fn from(body: SearchBody) -> Self {
+        Self {
+            query: body.query,
+            limit: body.limit.unwrap_or(Self::default().limit),
+            rerank: body.rerank,
+            exact: body.exact,
+            min_score: body.min_score,
+        }
+    }
+}
+
+/// `POST …/answers`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerBody {
+    question: String,
+    #[serde(default)]
+    passages: Option<usize>,
+    #[serde(default)]
+    max_tokens: Option<usize>,
+    #[serde(default)]
+    context_tokens: Option<usize>,
+    #[serde(default)]
+    temperature: Option<f32>,
+    #[serde(default)]
+    seed: Option<u64>,
+    /// Whether the reply comes as server-sent events.
+    #[serde(default)]
+    pub(crate) stream: bool,
+}
+
+impl From<AnswerBody> for AnswerRequest {
+    fn from(body: AnswerBody) -> Self {
+        let defaults = Self::default();
+        Self {
+            question: body.question,
+            passages: body.passages.or(defaults.passages),
+            max_tokens: body.max_tokens.or(defaults.max_tokens),
+            context_tokens: body.context_tokens.or(defaults.context_tokens),
+            temperature: body.temperature.unwrap_or(defaults.temperature),
+            seed: body.seed.or(defaults.seed),
+        }
+    }
+}
+
+/// Data of the event `passages`.
+#[derive(Debug, Serialize)]
+pub(crate) struct PassagesEvent<'a> {
+    pub(crate) passages: &'a [ContextPassage],
+}
+
+/// Data of the event `delta`.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeltaEvent<'a> {
+    pub(crate) text: &'a str,
+}

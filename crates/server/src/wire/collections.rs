@@ -1,0 +1,77 @@
+//! Collections and their documents.
+
+use anser_core::DocumentId;
+use anser_engine::CollectionInfo;
+use serde::{Deserialize, Serialize};
+
+/// `POST /v1/collections`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateCollection {
+    pub(crate) name: String,
+}
+
+/// One collection.
+#[derive(Debug, Serialize)]
+pub(crate) struct CollectionView {
+    object: &'static str,
+    #[serde(flatten)]
+    info: CollectionInfo,
+}
+
+impl From<CollectionInfo> for CollectionView {
+    fn from(info: CollectionInfo) -> Self {
+        Self { object: "collection", info }
+    }
+}
+
+/// What is left of something deleted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deleted {
+    pub(crate) id: String,
+    pub(crate) object: &'static str,
+    pub(crate) deleted: bool,
+}
+
+impl Deleted {
+    pub(crate) fn new(object: &'static str, id: impl Into<String>) -> Self {
+        Self { id: id.into(), object, deleted: true }
+    }
+}
+
+/// `POST …/documents/delete`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteDocuments {
+    pub(crate) ids: Vec<DocumentId>,
+}
+
+/// How many documents were there to delete.
+#[derive(Debug, Serialize)]
+pub(crate) struct DocumentsDeleted {
+    pub(crate) deleted: usize,
+}
+
+/// The query of `POST …/documents`: which columns hold what.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IngestQuery {
+    pub(crate) text_field: Option<String>,
+    pub(crate) id_field: Option<String>,
+    pub(crate) title_field: Option<String>,
+}
+
+/// The query of `GET …/documents`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PageQuery {
+    /// The last id of the page before.
+    pub(crate) after: Option<DocumentId>,
+    /// Most documents of this page.
+    pub(crate) limit: Option<usize>,
+}
+
+/// The query of routes that take none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoQuery {}
