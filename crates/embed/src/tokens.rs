@@ -6,8 +6,8 @@ use crate::panics::caught;
 
 /// First part of a long text that is tokenised to see whether it already fills the model, in bytes for each token.
 const BYTES_PER_TOKEN: usize = 16;
-/// WordPiece reads a word of more than 100 characters as one unknown token, so a cut inside a word can change the count
-/// by about that many; a part counts as full only when it goes beyond the limit by more than this.
+/// BERT's tokenizers read a word of more than 100 characters as one unknown token, so a cut inside a word can change the
+/// count by about that many; a part counts as full only when it goes beyond the limit by more than this.
 const CUT_MARGIN: usize = 128;
 /// Texts beyond this many bytes are counted piece by piece, so that memory stays bounded.
 const COUNT_PIECE: usize = 1 << 16;
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// A WordPiece tokenizer that knows single letters: one token for each letter of a word.
+    /// A word-piece tokenizer that knows single letters: one token for each letter of a word.
     fn letters(padding: &str) -> Vec<u8> {
         let mut vocabulary = serde_json::Map::new();
         let special = [padding, "[UNK]", "[CLS]", "[SEP]"].map(str::to_owned);

@@ -211,40 +211,29 @@ impl<M: Model> Shared<M> {
 
     /// Runs `batch` and sorts the outputs by request. If a run that mixes requests fails, each request's texts run again
     /// by themselves, so that one bad text fails only its own request.
-    fn run_batch(
-        &self,
-        model: &mut M,
-        batch: Vec<Picked<M::Item>>,
-    ) -> Vec<(u64, Result<Indexed<M::Output>, EmbedError>)> {
-        let mut requests: BTreeMap<u64, (Vec<usize>, Vec<M::Item>)> = BTreeMap::new();
-        let mixed = batch.iter().any(|picked| picked.request != batch[0].request);
-        if mixed {
-            let (keys, items): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|picked| ((picked.request, picked.entry.index), picked.entry.item)).unzip();
-            if let Ok(outputs) = self.attempt(model, &items) {
-                let mut results: BTreeMap<u64, Indexed<M::Output>> = BTreeMap::new();
-                for ((request, index), output) in keys.into_iter().zip(outputs) {
-                    results.entry(request).or_default().push((index, output));
-                }
-                return results.into_iter().map(|(request, outputs)| (request, Ok(outputs))).collect();
+    fn run_batch(&self, model: &mut M, mut batch: Vec<Picked<M::Item>>) -> Vec<Ran<M::Output>> {
+        batch.sort_by_key(|picked| picked.request);
+        let (keys, items): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|picked| ((picked.request, picked.entry.index), picked.entry.item)).unzip();
+        let requests: Vec<&[(u64, usize)]> = keys.chunk_by(|a, b| a.0 == b.0).collect();
+        let results: Vec<_> = match self.attempt(model, &items) {
+            Ok(outputs) => {
+                let mut outputs = outputs.into_iter();
+                requests.iter().map(|keys| Ok(outputs.by_ref().take(keys.len()).collect())).collect()
             }
-            for ((request, index), item) in keys.into_iter().zip(items) {
-                let (indices, items) = requests.entry(request).or_default();
-                indices.push(index);
-                items.push(item);
+            Err(error) if requests.len() == 1 => vec![Err(error)],
+            Err(_) => {
+                let mut rest = items.as_slice();
+                let own = requests.iter().map(|keys| rest.split_off(..keys.len()).unwrap_or_default());
+                own.map(|own| self.attempt(model, own)).collect()
             }
-        } else {
-            for picked in batch {
-                let (indices, items) = requests.entry(picked.request).or_default();
-                indices.push(picked.entry.index);
-                items.push(picked.entry.item);
-            }
-        }
+        };
         requests
             .into_iter()
-            .map(|(request, (indices, items))| {
-                let outputs = self.attempt(model, &items).map(|outputs| indices.into_iter().zip(outputs).collect());
-                (request, outputs)
+            .zip(results)
+            .filter_map(|(keys, outputs): (_, Result<Vec<_>, _>)| {
+                let request = keys.first()?.0;
+                Some((request, outputs.map(|outputs| keys.iter().map(|key| key.1).zip(outputs).collect())))
             })
             .collect()
     }
@@ -287,6 +276,9 @@ impl<M: Model> Shared<M> {
 
 /// Outputs with their position in the request.
 type Indexed<O> = Vec<(usize, O)>;
+
+/// What a run gave to one request.
+type Ran<O> = (u64, Result<Indexed<O>, EmbedError>);
 
 impl<M: Model> State<M> {
     fn drop_cancelled(&mut self) {

@@ -54,7 +54,7 @@ struct Strings {
 impl Strings {
     /// What the run that has begun holds.
     fn started(&self) -> Vec<u32> {
-        self.started.recv_timeout(Duration::from_secs(60)).unwrap()
+        self.started.recv_timeout(Duration::from_mins(1)).unwrap()
     }
 
     /// Lets that run go on.
