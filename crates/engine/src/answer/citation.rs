@@ -42,181 +42,186 @@ struct Source {
 }
 
 /// A passage ready to be compared with.
-struct Evidence<'a> {
-    passage: &'a ContextPassage,
+struct Passage<'a> {
+    shown: &'a ContextPassage,
     title: Words,
     sentences: Vec<Source>,
 }
 
-/// A run of sentences of one passage and how well it supports an answer sentence.
-struct Candidate {
-    passage: usize,
+/// The passages an answer may cite, read once and compared with each of its sentences.
+pub(super) struct Evidence<'a> {
+    passages: Vec<Passage<'a>>,
+}
+
+/// The run of sentences of one passage that supports a sentence of the answer best.
+pub(super) struct Link<'a> {
+    passage: &'a ContextPassage,
     span: ByteSpan,
     support: f32,
 }
 
-/// Links the sentences of `answer` to the passages, in order of appearance, at most one citation a sentence.
-///
-/// Every citation's number is that of one of `passages`, its quote lies in that passage, and every number and name of
-/// the cited sentence stands in the evidence. Sentences that nothing supports get none.
-pub(super) fn cite(
-    answer: &str,
-    passages: &[ContextPassage],
-    embedder: &dyn Embedder,
-    cancel: &CancelToken,
-) -> Result<Vec<Citation>, EngineError> {
-    let claims: Vec<(ByteSpan, Words)> = sentences(answer)
-        .into_iter()
-        .filter_map(|span| Some((span, Words::of(span.slice(answer)?))))
-        .filter(|(_, words)| !words.terms.is_empty())
-        .collect();
-    if claims.is_empty() || passages.is_empty() {
-        return Ok(Vec::new());
+/// A sentence of the answer.
+struct Claim {
+    words: Words,
+    embedding: Embedding,
+}
+
+impl<'a> Evidence<'a> {
+    /// Splits the passages into sentences and embeds them.
+    pub(super) fn read(
+        passages: &'a [ContextPassage],
+        embedder: &dyn Embedder,
+        cancel: &CancelToken,
+    ) -> Result<Self, EngineError> {
+        let spans: Vec<Vec<ByteSpan>> = passages.iter().map(|passage| sentences(&passage.text)).collect();
+        let quotable = passages.iter().zip(&spans);
+        let texts: Vec<String> =
+            quotable.flat_map(|(p, spans)| spans.iter().filter_map(|s| s.slice(&p.text))).map(str::to_owned).collect();
+        let mut embeddings = embed(&texts, embedder, cancel)?.into_iter();
+        let passages = passages
+            .iter()
+            .zip(spans)
+            .map(|(shown, spans)| Passage {
+                shown,
+                title: Words::of(shown.title.as_deref().unwrap_or_default()),
+                sentences: spans
+                    .into_iter()
+                    .zip(embeddings.by_ref())
+                    .map(|(span, embedding)| {
+                        let words = Words::of(span.slice(&shown.text).unwrap_or_default());
+                        Source { span, words, embedding }
+                    })
+                    .collect(),
+            })
+            .collect();
+        Ok(Self { passages })
     }
-    let (claim_embeddings, evidence) = embed(answer, &claims, passages, embedder, cancel)?;
-    let weights = Weights::over(&evidence);
-    let mut citations = Vec::new();
-    for ((answer_span, words), embedding) in claims.iter().zip(&claim_embeddings) {
-        let mut best: Option<Candidate> = None;
-        for (index, source) in evidence.iter().enumerate() {
-            for candidate in candidates(index, source, words, embedding, &weights)? {
-                if best.as_ref().is_none_or(|best| candidate.support > best.support) {
-                    best = Some(candidate);
+
+    /// Whether a number, in its one spelling, stands in a title or text.
+    pub(super) fn holds_number(&self, number: &str) -> bool {
+        let sentences = self.passages.iter().flat_map(|p| &p.sentences).map(|sentence| &sentence.words);
+        self.passages.iter().map(|p| &p.title).chain(sentences).any(|words| words.numbers.contains(number))
+    }
+
+    /// What supports a sentence of the answer best. `None` when it says nothing that could be compared, or when no run
+    /// of sentences holds all its numbers and names.
+    pub(super) fn support(
+        &'a self,
+        sentence: &str,
+        embedder: &dyn Embedder,
+        cancel: &CancelToken,
+    ) -> Result<Option<Link<'a>>, EngineError> {
+        let words = Words::of(sentence);
+        if words.terms.is_empty() {
+            return Ok(None);
+        }
+        let Some(embedding) = embed(&[sentence.to_owned()], embedder, cancel)?.pop() else { return Ok(None) };
+        let claim = Claim { words, embedding };
+        let mut best: Option<Link<'a>> = None;
+        for passage in &self.passages {
+            for link in self.links(passage, &claim)? {
+                if best.as_ref().is_none_or(|best| link.support > best.support) {
+                    best = Some(link);
                 }
             }
         }
-        if let Some(candidate) = best.filter(|best| best.support >= MIN_SUPPORT)
-            && let Some(citation) = citation(&candidate, evidence[candidate.passage].passage, *answer_span)
-        {
-            citations.push(citation);
-        }
+        Ok(best)
     }
-    Ok(citations)
+
+    /// All runs of sentences of one passage that hold the claim's numbers and names.
+    fn links(&'a self, passage: &'a Passage<'a>, claim: &Claim) -> Result<Vec<Link<'a>>, EngineError> {
+        let mut found = Vec::new();
+        for (first, opening) in passage.sentences.iter().enumerate() {
+            let mut words = Words::default();
+            let mut cosine = -1f32;
+            for (length, source) in passage.sentences.iter().skip(first).take(MAX_QUOTED_SENTENCES).enumerate() {
+                words.extend(&source.words);
+                cosine = cosine.max(claim.embedding.cosine(&source.embedding)?);
+                if let Some(support) = self.weigh(&claim.words, &words, &passage.title, cosine) {
+                    let span = ByteSpan { start: opening.span.start, end: source.span.end };
+                    let support = (support - LENGTH_PENALTY * length as f32).max(0.0);
+                    found.push(Link { passage: passage.shown, span, support });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// How well a quote supports a claim, in [0, 1]; `None` when a number or name of the claim is missing from it.
+    fn weigh(&self, claim: &Words, quote: &Words, title: &Words, cosine: f32) -> Option<f32> {
+        let named = |name: &String| quote.terms.contains(name) || title.terms.contains(name);
+        if !claim.numbers.is_subset(&quote.numbers) || !claim.names.iter().all(named) {
+            return None;
+        }
+        let (mut total, mut quoted, mut titled) = (0f32, 0f32, 0f32);
+        for term in &claim.terms {
+            let weight = self.weight(term);
+            total += weight;
+            if quote.terms.contains(term) {
+                quoted += weight;
+            } else if title.terms.contains(term) {
+                titled += weight;
+            }
+        }
+        if total <= 0.0 || quoted / total < MIN_QUOTED {
+            return None;
+        }
+        let lexical = (quoted + TITLE_SHARE * titled) / total;
+        let (unrelated, same) = COSINE_RANGE;
+        let semantic = ((cosine - unrelated) / (same - unrelated)).clamp(0.0, 1.0);
+        let penalty = if claim.negated == quote.negated { 0.0 } else { NEGATION_PENALTY };
+        Some((LEXICAL_SHARE * lexical + (1.0 - LEXICAL_SHARE) * semantic - penalty).clamp(0.0, 1.0))
+    }
+
+    /// How much a word counts, in the manner of inverse document frequency over the n sentences of the passages:
+    /// `1 + ln((n + 1) / (df + 1))`. A word that stands nowhere counts as one that stands once.
+    fn weight(&self, term: &str) -> f32 {
+        let all = self.passages.iter().flat_map(|passage| &passage.sentences);
+        let (mut sentences, mut holding) = (0usize, 0usize);
+        for sentence in all {
+            sentences += 1;
+            holding += usize::from(sentence.words.terms.contains(term));
+        }
+        1.0 + ((sentences + 1) as f32 / (holding.max(1) + 1) as f32).ln()
+    }
 }
 
-/// Embeds the claims and all sentences of the passages in one call.
-fn embed<'a>(
-    answer: &str,
-    claims: &[(ByteSpan, Words)],
-    passages: &'a [ContextPassage],
-    embedder: &dyn Embedder,
-    cancel: &CancelToken,
-) -> Result<(Vec<Embedding>, Vec<Evidence<'a>>), EngineError> {
-    let spans: Vec<Vec<ByteSpan>> = passages.iter().map(|passage| sentences(&passage.text)).collect();
-    let claimed = claims.iter().filter_map(|(span, _)| span.slice(answer));
-    let quoted = passages.iter().zip(&spans).flat_map(|(p, spans)| spans.iter().filter_map(|span| span.slice(&p.text)));
-    let texts: Vec<String> = claimed.chain(quoted).map(str::to_owned).collect();
-    let embedded = embedder.embed(&texts, EmbedPurpose::Passage, cancel)?;
+impl Link<'_> {
+    /// How well the quote supports the sentence, in [0, 1].
+    pub(super) fn support(&self) -> f32 {
+        self.support
+    }
+
+    /// The citation of the sentence at `answer_span`; `None` when the support is too weak to cite.
+    pub(super) fn into_citation(self, answer_span: ByteSpan) -> Option<Citation> {
+        if self.support < MIN_SUPPORT {
+            return None;
+        }
+        let quote = self.span.slice(&self.passage.text)?;
+        let start = self.passage.span.start + self.span.start;
+        Some(Citation {
+            number: self.passage.number,
+            document_id: self.passage.document_id.clone(),
+            chunk_id: self.passage.chunk_id,
+            title: self.passage.title.clone(),
+            span: ByteSpan { start, end: start + quote.len() },
+            quote: quote.to_owned(),
+            answer_span,
+            support: self.support,
+        })
+    }
+}
+
+fn embed(texts: &[String], embedder: &dyn Embedder, cancel: &CancelToken) -> Result<Vec<Embedding>, EngineError> {
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let embedded = embedder.embed(texts, EmbedPurpose::Passage, cancel)?;
     if embedded.len() != texts.len() {
         let message = format!("the embedder returned {} vectors for {} texts", embedded.len(), texts.len());
         return Err(anser_core::Error::internal(message).into());
     }
-    let mut embeddings = embedded.into_iter().map(|one| one.embedding);
-    let claim_embeddings: Vec<Embedding> = embeddings.by_ref().take(claims.len()).collect();
-    let evidence = passages
-        .iter()
-        .zip(spans)
-        .map(|(passage, spans)| Evidence {
-            passage,
-            title: Words::of(passage.title.as_deref().unwrap_or_default()),
-            sentences: spans
-                .into_iter()
-                .zip(embeddings.by_ref())
-                .map(|(span, embedding)| Source {
-                    span,
-                    words: Words::of(span.slice(&passage.text).unwrap_or_default()),
-                    embedding,
-                })
-                .collect(),
-        })
-        .collect();
-    Ok((claim_embeddings, evidence))
-}
-
-/// How much each word counts: rare ones among the passages' sentences more, in the manner of inverse document frequency.
-struct Weights<'a> {
-    evidence: &'a [Evidence<'a>],
-    sentences: usize,
-}
-
-impl<'a> Weights<'a> {
-    fn over(evidence: &'a [Evidence<'a>]) -> Self {
-        Self { evidence, sentences: evidence.iter().map(|e| e.sentences.len()).sum() }
-    }
-
-    /// `1 + ln((n + 1) / (df + 1))`; a word that stands nowhere counts as one that stands once.
-    fn of(&self, term: &str) -> f32 {
-        let holding = self.evidence.iter().flat_map(|e| &e.sentences).filter(|s| s.words.terms.contains(term)).count();
-        1.0 + ((self.sentences + 1) as f32 / (holding.max(1) + 1) as f32).ln()
-    }
-}
-
-/// All runs of sentences of one passage that may support a claim.
-fn candidates(
-    passage: usize,
-    evidence: &Evidence<'_>,
-    claim: &Words,
-    embedding: &Embedding,
-    weights: &Weights<'_>,
-) -> Result<Vec<Candidate>, EngineError> {
-    let mut found = Vec::new();
-    for first in 0..evidence.sentences.len() {
-        let mut words = Words::default();
-        let mut cosine = -1f32;
-        for (length, source) in evidence.sentences[first..].iter().take(MAX_QUOTED_SENTENCES).enumerate() {
-            words.extend(&source.words);
-            cosine = cosine.max(embedding.cosine(&source.embedding)?);
-            if let Some(support) = support(claim, &words, &evidence.title, cosine, weights) {
-                found.push(Candidate {
-                    passage,
-                    span: ByteSpan { start: evidence.sentences[first].span.start, end: source.span.end },
-                    support: (support - LENGTH_PENALTY * length as f32).max(0.0),
-                });
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// How well a quote supports a claim, in [0, 1]; `None` when a number or name of the claim is missing from it.
-fn support(claim: &Words, quote: &Words, title: &Words, cosine: f32, weights: &Weights<'_>) -> Option<f32> {
-    let named = |name: &String| quote.terms.contains(name) || title.terms.contains(name);
-    if !claim.numbers.is_subset(&quote.numbers) || !claim.names.iter().all(named) {
-        return None;
-    }
-    let (mut total, mut quoted, mut titled) = (0f32, 0f32, 0f32);
-    for term in &claim.terms {
-        let weight = weights.of(term);
-        total += weight;
-        if quote.terms.contains(term) {
-            quoted += weight;
-        } else if title.terms.contains(term) {
-            titled += weight;
-        }
-    }
-    if total <= 0.0 || quoted / total < MIN_QUOTED {
-        return None;
-    }
-    let lexical = (quoted + TITLE_SHARE * titled) / total;
-    let (unrelated, same) = COSINE_RANGE;
-    let semantic = ((cosine - unrelated) / (same - unrelated)).clamp(0.0, 1.0);
-    let penalty = if claim.negated == quote.negated { 0.0 } else { NEGATION_PENALTY };
-    Some((LEXICAL_SHARE * lexical + (1.0 - LEXICAL_SHARE) * semantic - penalty).clamp(0.0, 1.0))
-}
-
-fn citation(candidate: &Candidate, passage: &ContextPassage, answer_span: ByteSpan) -> Option<Citation> {
-    let quote = candidate.span.slice(&passage.text)?;
-    let start = passage.span.start + candidate.span.start;
-    Some(Citation {
-        number: passage.number,
-        document_id: passage.document_id.clone(),
-        chunk_id: passage.chunk_id,
-        title: passage.title.clone(),
-        span: ByteSpan { start, end: start + quote.len() },
-        quote: quote.to_owned(),
-        answer_span,
-        support: candidate.support,
-    })
+    Ok(embedded.into_iter().map(|one| one.embedding).collect())
 }
 
 #[cfg(test)]
@@ -227,7 +232,13 @@ mod tests {
     use crate::answer::fixtures::{BagOfWords, passage};
 
     fn cite_all(answer: &str, passages: &[ContextPassage]) -> Vec<Citation> {
-        cite(answer, passages, &BagOfWords::default(), &CancelToken::new()).unwrap()
+        let (embedder, cancel) = (BagOfWords::default(), CancelToken::new());
+        let evidence = Evidence::read(passages, &embedder, &cancel).unwrap();
+        let link = |span: ByteSpan| {
+            let link = evidence.support(span.slice(answer).unwrap(), &embedder, &cancel).unwrap()?;
+            link.into_citation(span)
+        };
+        sentences(answer).into_iter().filter_map(link).collect()
     }
 
     fn returns() -> ContextPassage {

@@ -7,7 +7,7 @@ use crate::EngineError;
 use crate::retrieve::relevance;
 
 /// A hit whose relevance lies further below the best one's is left out: it would only distract a small model.
-const MARGIN: f32 = 0.05;
+const MARGIN: f32 = 0.025;
 
 /// Tokens that a prompt may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn clearly_worse_hits_are_left_out() {
-        let hits = [reranked(1, "a", 8.0), reranked(2, "b", 4.0), reranked(3, "c", 2.0)];
+        let hits = [reranked(1, "a", 8.0), reranked(2, "b", 6.0), reranked(3, "c", 5.0)];
         let ids: Vec<u64> = near_best(&hits, 5).iter().map(|h| h.chunk.id.0).collect();
         assert_eq!(ids, [1, 2]);
         assert_eq!(near_best(&hits, 1).len(), 1);

@@ -7,43 +7,36 @@ mod context;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod prompt;
+mod stop;
 mod stream;
 mod words;
+mod writer;
 
 use std::time::Instant;
 
-use anser_core::{
-    Answer, AnswerTimings, CancelToken, ContextPassage, Embedder, FinishReason, Generator, ScoredChunk, TokenUsage,
-};
+#[cfg(doc)]
+use anser_core::FinishReason;
+use anser_core::{Answer, AnswerTimings, CancelToken, ContextPassage, TokenUsage};
 
 use crate::retrieve::milliseconds;
-use crate::{Engine, EngineError, SearchReply, SearchRequest};
-use context::Budget;
-use stream::AnswerStream;
+use crate::{Engine, EngineError, SearchRequest};
 pub(crate) use words::normalized;
+use writer::{DEFAULT_PASSAGES, Writer, Written};
 
 /// Hits that the passages are chosen from.
 const CANDIDATES: usize = 20;
 
-/// Passages shown to the model unless the request says otherwise.
-const DEFAULT_PASSAGES: usize = 3;
 /// Most passages a request may ask for.
 const MAX_PASSAGES: usize = 20;
-
-/// Tokens of an answer unless the request says otherwise.
-const DEFAULT_MAX_TOKENS: usize = 128;
-
-/// Tokens of all passages together unless the request says otherwise.
-const DEFAULT_CONTEXT_TOKENS: usize = 768;
 
 /// A question to a collection.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AnswerRequest {
     /// The question.
     pub question: String,
-    /// Most passages the model is shown, 1 to 20; 3 by default.
+    /// Most passages the model is shown, 1 to 20; 2 by default.
     pub passages: Option<usize>,
-    /// Most tokens of the answer; 128 by default.
+    /// Most tokens of the answer; 96 by default.
     pub max_tokens: Option<usize>,
     /// Most tokens of all passages together; 768 by default.
     pub context_tokens: Option<usize>,
@@ -98,8 +91,11 @@ impl AnswerRequest {
 impl Engine {
     /// Answers a question from a collection, with citations, or abstains when nothing found supports an answer.
     ///
-    /// Blocks until done. When `cancel` is set before the first token, the call fails with `Cancelled`; after it, the
-    /// text so far is returned with [`FinishReason::Cancelled`] and without citations.
+    /// Each sentence is checked before it is passed on: the answer ends before one that repeats an earlier one or holds a
+    /// number that neither passages nor question hold, and when no sentence is grounded in a passage it is an abstention.
+    ///
+    /// Blocks until done. When `cancel` is set before anything was passed on, the call fails with `Cancelled`; after it,
+    /// the text so far is returned with [`FinishReason::Cancelled`].
     pub fn answer(
         &self,
         collection: &str,
@@ -111,13 +107,22 @@ impl Engine {
         let started = Instant::now();
         let found = self.search(collection, &candidates(&request.question), cancel)?;
         let mut answer = if abstain::too_weak(&found.hits) {
-            abstention(request, &found.hits, on_event)
+            let wanted = request.passages.unwrap_or(DEFAULT_PASSAGES);
+            let nearest = found.hits.iter().take(wanted).enumerate();
+            let passages: Vec<ContextPassage> = nearest.map(|(i, hit)| context::numbered(i + 1, hit)).collect();
+            on_event(AnswerEvent::Passages(&passages));
+            abstention(request, passages, on_event)
         } else {
             let (embedder, generator) = (self.models().embedder()?, self.models().generator()?);
             let writer = Writer { embedder: embedder.as_ref(), generator: generator.as_ref(), request, cancel };
-            writer.write(&found.hits, on_event)?
+            answered(request, writer.write(&found.hits, on_event)?, on_event)
         };
-        answer.timings = timings(&found, answer.timings.generate_ms, started);
+        answer.timings = AnswerTimings {
+            retrieve_ms: found.retrieve_ms,
+            rerank_ms: found.rerank_ms,
+            total_ms: milliseconds(started),
+            ..answer.timings
+        };
         Ok(answer)
     }
 }
@@ -126,20 +131,31 @@ fn candidates(question: &str) -> SearchRequest {
     SearchRequest { query: question.to_owned(), limit: CANDIDATES, rerank: true, ..SearchRequest::default() }
 }
 
-fn timings(found: &SearchReply, generate_ms: f64, started: Instant) -> AnswerTimings {
-    AnswerTimings {
-        retrieve_ms: found.retrieve_ms,
-        rerank_ms: found.rerank_ms,
-        generate_ms,
-        total_ms: milliseconds(started),
+/// The answer made of what was written, or an abstention when none of it is grounded.
+fn answered(request: &AnswerRequest, written: Written, on_event: &mut dyn FnMut(AnswerEvent<'_>)) -> Answer {
+    let timings = AnswerTimings { generate_ms: written.generate_ms, ..AnswerTimings::default() };
+    let (finish_reason, usage) = (Some(written.finish_reason), written.usage);
+    match written.text {
+        Some(text) => Answer {
+            text,
+            citations: written.citations,
+            abstained: false,
+            passages: written.passages,
+            finish_reason,
+            usage,
+            timings,
+        },
+        None => Answer { finish_reason, usage, timings, ..abstention(request, written.passages, on_event) },
     }
 }
 
-fn abstention(request: &AnswerRequest, hits: &[ScoredChunk], on_event: &mut dyn FnMut(AnswerEvent<'_>)) -> Answer {
-    let nearest = hits.iter().take(request.passages.unwrap_or(DEFAULT_PASSAGES)).enumerate();
-    let passages: Vec<ContextPassage> = nearest.map(|(i, hit)| context::numbered(i + 1, hit)).collect();
+/// Says that no answer was found, in one delta.
+fn abstention(
+    request: &AnswerRequest,
+    passages: Vec<ContextPassage>,
+    on_event: &mut dyn FnMut(AnswerEvent<'_>),
+) -> Answer {
     let text = prompt::abstention(&request.question);
-    on_event(AnswerEvent::Passages(&passages));
     on_event(AnswerEvent::Delta(text));
     Answer {
         text: text.to_owned(),
@@ -149,53 +165,5 @@ fn abstention(request: &AnswerRequest, hits: &[ScoredChunk], on_event: &mut dyn 
         finish_reason: None,
         usage: TokenUsage::default(),
         timings: AnswerTimings::default(),
-    }
-}
-
-/// Writes one answer from hits that are good enough.
-struct Writer<'a> {
-    embedder: &'a dyn Embedder,
-    generator: &'a dyn Generator,
-    request: &'a AnswerRequest,
-    cancel: &'a CancelToken,
-}
-
-impl Writer<'_> {
-    fn write(&self, hits: &[ScoredChunk], on_event: &mut dyn FnMut(AnswerEvent<'_>)) -> Result<Answer, EngineError> {
-        let max_tokens = self.request.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
-        let chosen = context::near_best(hits, self.request.passages.unwrap_or(DEFAULT_PASSAGES));
-        let budget = Budget {
-            prompt: self.generator.info().context_length.saturating_sub(max_tokens),
-            passages: self.request.context_tokens.unwrap_or(DEFAULT_CONTEXT_TOKENS),
-        };
-        let passages = context::pack(&self.request.question, &chosen, budget, self.generator)?;
-        self.cancel.check()?;
-        on_event(AnswerEvent::Passages(&passages));
-
-        let started = Instant::now();
-        let messages = prompt::messages(&self.request.question, &passages);
-        let options = prompt::decoding(self.request, max_tokens);
-        let mut emit = |text: &str| on_event(AnswerEvent::Delta(text));
-        let mut stream = AnswerStream::new(&mut emit);
-        let generation =
-            self.generator.generate(&messages, &options, self.cancel, &mut |delta: &str| stream.push(delta))?;
-        let text = stream.finish();
-        let generate_ms = milliseconds(started);
-
-        let cancelled = generation.finish_reason == FinishReason::Cancelled;
-        if cancelled && text.is_empty() {
-            return Err(anser_core::Error::cancelled().into());
-        }
-        let citations =
-            if cancelled { Vec::new() } else { citation::cite(&text, &passages, self.embedder, self.cancel)? };
-        Ok(Answer {
-            text,
-            citations,
-            abstained: false,
-            passages,
-            finish_reason: Some(generation.finish_reason),
-            usage: generation.usage,
-            timings: AnswerTimings { generate_ms, ..AnswerTimings::default() },
-        })
     }
 }

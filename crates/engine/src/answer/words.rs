@@ -56,7 +56,7 @@ impl Words {
     /// Reads the words of a sentence.
     pub(super) fn of(sentence: &str) -> Self {
         let mut words = Self::default();
-        for (position, run) in runs(sentence).into_iter().enumerate() {
+        for (position, run) in runs(without_marker(sentence)).into_iter().enumerate() {
             match run {
                 Run::Number(number) => words.add_number(number),
                 Run::Han(characters) => words.add_han(&characters),
@@ -111,6 +111,18 @@ impl Words {
         self.numbers.extend(other.numbers.iter().cloned());
         self.names.extend(other.names.iter().cloned());
         self.negated |= other.negated;
+    }
+}
+
+/// A sentence without the number of a list item ("2. ", "3) ") or passage ("[1] ") before it.
+fn without_marker(sentence: &str) -> &str {
+    let trimmed = sentence.trim_start();
+    let inner = trimmed.strip_prefix('[').unwrap_or(trimmed);
+    let rest = inner.trim_start_matches(|c: char| c.is_ascii_digit());
+    let digits = inner.len() - rest.len();
+    match rest.strip_prefix(['.', ')', ']']) {
+        Some(text) if (1..=2).contains(&digits) && !text.starts_with(|c: char| c.is_ascii_digit()) => text,
+        _ => sentence,
     }
 }
 
@@ -268,6 +280,15 @@ mod tests {
         }
         assert_eq!(Words::of("Open 10:30 to 18h, ３0 days, two weeks.").numbers, set(&["10:30", "18", "30", "2"]));
         assert_eq!(Words::of("The X200 lamp").numbers, set(&["x200"]));
+    }
+
+    #[test]
+    fn markers_of_lists_and_passages_are_no_numbers() {
+        for sentence in ["1. Open the account", "2) Open the account", "[1] Open the account", "3. "] {
+            assert!(Words::of(sentence).numbers.is_empty(), "{sentence}");
+        }
+        assert_eq!(Words::of("4.90 euros").numbers, set(&["4.9"]));
+        assert_eq!(Words::of("30 days").numbers, set(&["30"]));
     }
 
     #[test]

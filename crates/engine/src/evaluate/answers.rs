@@ -16,11 +16,11 @@ pub struct AnswerEvaluation {
     pub questions: usize,
     /// Questions that the collection can answer.
     pub answerable: usize,
-    /// Answerable questions with a key fact: what the key fact rate is a share of.
-    pub with_key_fact: usize,
-    /// Answers that hold a key fact.
+    /// Answerable questions whose key fact is recorded.
     pub key_facts: usize,
-    /// `key_facts / with_key_fact`.
+    /// Answers that hold it.
+    pub with_key_fact: usize,
+    /// `with_key_fact / key_facts`.
     pub key_fact_rate: f64,
     /// Abstentions on answerable questions: wrong.
     pub abstained_answerable: usize,
@@ -125,14 +125,14 @@ impl AnswerEvaluation {
         }
         let miss = if question.answerable() {
             self.answerable += 1;
-            self.with_key_fact += usize::from(!question.key_fact.is_empty());
+            self.key_facts += usize::from(!question.key_fact.is_empty());
             if answer.abstained {
                 self.abstained_answerable += 1;
                 Some(MissKind::WronglyAbstained)
             } else if question.key_fact.is_empty() {
                 None
             } else if question.holds_key_fact(&answer.text) {
-                self.key_facts += 1;
+                self.with_key_fact += 1;
                 None
             } else {
                 Some(MissKind::NoKeyFact)
@@ -157,7 +157,7 @@ impl AnswerEvaluation {
 
     /// Works out the shares.
     fn conclude(&mut self, seconds: f64) {
-        self.key_fact_rate = share(self.key_facts, self.with_key_fact);
+        self.key_fact_rate = share(self.with_key_fact, self.key_facts);
         let abstained = self.abstained_answerable + self.abstained_unanswerable;
         self.abstention_precision = share(self.abstained_unanswerable, abstained);
         self.abstention_recall = share(self.abstained_unanswerable, self.questions - self.answerable);
@@ -220,7 +220,7 @@ mod tests {
         evaluation.add(&question(&[], &[]), &answer("no idea", true));
         evaluation.add(&question(&[], &[]), &answer("Certainly!", false));
         evaluation.conclude(10.0);
-        assert_eq!((evaluation.answerable, evaluation.with_key_fact, evaluation.key_facts), (3, 3, 1));
+        assert_eq!((evaluation.answerable, evaluation.key_facts, evaluation.with_key_fact), (3, 3, 1));
         assert!((evaluation.key_fact_rate - 1.0 / 3.0).abs() < 1e-12);
         assert!((evaluation.abstention_precision - 0.5).abs() < 1e-12);
         assert!((evaluation.abstention_recall - 0.5).abs() < 1e-12);
