@@ -40,9 +40,9 @@ impl EmbedOptions {
 /// Most copies of a model that one worker holds: each costs its weights again (tens of megabytes).
 const MAX_SESSIONS: usize = 4;
 
-/// How `threads` are spent: on copies of the model first, because two texts on two single-threaded copies finish sooner
-/// than the same texts one after the other on both threads (by a third on two cores, and by more when the cores are
-/// shared with other work, since nobody waits at a barrier).
+/// How `threads` are spent: on copies of the model first. A single-threaded copy does the same number of texts in a second
+/// of processor time however busy the machine is; two threads that share each text wait for one another, and when the
+/// cores have other work too they lose up to half of their time that way (measured on two cores).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sessions {
     /// Copies of the model, each on its own worker thread.
