@@ -10,7 +10,7 @@ use crate::{IndexError, Result};
 
 /// With more vectors than this, the number of clusters and the best start are found on a sample of this size, and one
 /// run over all vectors begins from there.
-const TRAINING_SAMPLE: usize = 50_000;
+const TRAINING_SAMPLE: usize = 10_000;
 
 /// How many clusters to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -102,7 +102,7 @@ fn more_vectors_than_the_sample_are_all_assigned() {
     let (vectors, groups) = planted(&[30_000, 20_000, 10_000], 8, 0.03, 2);
     let found = cluster(&vectors, ClusterCount::Auto { min: 2, max: 4 }, 0);
     assert!((adjusted_rand(&found.assignments, &groups) - 1.0).abs() < 1e-12);
-    assert!(found.criterion.contains("a sample of 50000 of 60000 vectors"), "{}", found.criterion);
+    assert!(found.criterion.contains("a sample of 10000 of 60000 vectors"), "{}", found.criterion);
     assert_eq!(project_2d(&vectors, 0, &CancelToken::new()).unwrap().points.len(), 60_000);
 }
 
