@@ -14,6 +14,7 @@ const CHUNK: usize = 128;
 /// A loaded decoder. Requests take turns; each runs on a shallow copy of the weights with a key-value cache of its own.
 pub(crate) struct Decoder {
     weights: ModelWeights,
+    /// The library multiplies on the rayon pool it is called from; one of our own keeps it off the program's.
     threads: ThreadPool,
     context_length: usize,
     last_prompt: Vec<u32>,

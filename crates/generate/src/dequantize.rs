@@ -1,6 +1,6 @@
 //! Presents a quantized GGUF file as one whose tensors are all f32, without writing that file anywhere.
 //!
-//! The decoder library multiplies some block formats (Q4_1 among them) one value at a time and rounds the activations
+//! The decoder library multiplies some block formats (`Q4_1` among them) one value at a time and rounds the activations
 //! to eight bits on the way, which costs both speed and right answers. f32 weights take eight times the memory, run
 //! through the tuned matrix product and keep what the quantizer kept. The library builds its model from a header and a
 //! reader, so it is given a header that says f32 and a reader that unpacks each tensor at the moment it is read.
@@ -81,7 +81,7 @@ impl<R: Read + Seek> Read for F32Reader<'_, R> {
         }
         let index = self.slots.partition_point(|slot| slot.start <= self.position) - 1;
         let offset = self.position - self.slots[index].start;
-        if offset % F32_BYTES != 0 || !(buffer.len() as u64).is_multiple_of(F32_BYTES) {
+        if !offset.is_multiple_of(F32_BYTES) || !(buffer.len() as u64).is_multiple_of(F32_BYTES) {
             return Err(Error::new(ErrorKind::InvalidInput, "f32 tensors are read in whole values"));
         }
         let values = self.unpack(index)?;

@@ -49,10 +49,10 @@ pub enum GenerateError {
     },
     /// The prompt leaves no room for a reply.
     #[error(
-        "the prompt has {prompt_tokens} tokens, but the model's context holds {context_length} including the reply; shorten the messages"
+        "the prompt needs at least {prompt_tokens} tokens, but the model's context holds {context_length} including the reply; shorten the messages"
     )]
     PromptTooLong {
-        /// Tokens of the prompt.
+        /// Tokens of the prompt, or a lower bound when it is so long that it was not read.
         prompt_tokens: usize,
         /// Tokens of prompt and reply together.
         context_length: usize,

@@ -68,7 +68,7 @@ impl LlamaGenerator {
         let shape = gguf.llama_shape()?;
         let tokenizer = Arc::new(ChatTokenizer::from_gguf(&gguf, shape.vocabulary)?);
         let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
-        let decoder = Decoder::load(&mut gguf, options.threads.max(1), options.context_length)?;
+        let mut decoder = Decoder::load(&mut gguf, options.threads.max(1), options.context_length)?;
         let info = GeneratorInfo { model: model.to_owned(), context_length: decoder.context_length() };
 
         let (requests, queued) = bounded(queue);
@@ -76,7 +76,7 @@ impl LlamaGenerator {
             let tokenizer = Arc::clone(&tokenizer);
             thread::Builder::new()
                 .name("anser-generate".to_owned())
-                .spawn(move || worker::run(decoder, &tokenizer, &queued))
+                .spawn(move || worker::run(&queued, |request| worker::answer(&mut decoder, &tokenizer, request)))
                 .map_err(|error| GenerateError::Threads(error.to_string()))?
         };
         tracing::info!(
@@ -95,18 +95,26 @@ impl LlamaGenerator {
         cancel: &CancelToken,
     ) -> Result<(usize, Receiver<Event>), GenerateError> {
         check_options(options)?;
+        let context_length = self.info.context_length;
+        let too_long = |prompt_tokens| GenerateError::PromptTooLong { prompt_tokens, context_length };
+        // A text of many megabytes is refused before it costs the memory and time of tokenizing it.
+        let least = self.tokenizer.least_tokens(messages.iter().map(|message| message.content.len()).sum());
+        if least >= context_length {
+            return Err(too_long(least));
+        }
         let prompt = self.template.prompt(messages, &self.tokenizer)?;
         let prompt_tokens = prompt.len();
-        if prompt_tokens >= self.info.context_length {
-            return Err(GenerateError::PromptTooLong { prompt_tokens, context_length: self.info.context_length });
+        if prompt_tokens >= context_length {
+            return Err(too_long(prompt_tokens));
         }
         let (events, received) = unbounded();
         let request =
             Request { prompt, options: options.clone(), cancel: cancel.clone(), submitted: Instant::now(), events };
-        match self.requests.as_ref().map(|requests| requests.try_send(request)) {
-            Some(Ok(())) => Ok((prompt_tokens, received)),
-            Some(Err(TrySendError::Full(_))) => Err(GenerateError::Overloaded { waiting: self.queue }),
-            Some(Err(TrySendError::Disconnected(_))) | None => Err(worker_gone()),
+        let Some(requests) = &self.requests else { return Err(worker_gone()) };
+        match requests.try_send(request) {
+            Ok(()) => Ok((prompt_tokens, received)),
+            Err(TrySendError::Full(_)) => Err(GenerateError::Overloaded { waiting: self.queue }),
+            Err(TrySendError::Disconnected(_)) => Err(worker_gone()),
         }
     }
 }

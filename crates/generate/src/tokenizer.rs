@@ -28,6 +28,7 @@ pub(crate) struct ChatTokenizer {
     /// Text and id of each token that is found in any text before BPE.
     user_defined: Vec<(String, u32)>,
     end_of_turn: Vec<u32>,
+    longest: usize,
     bos: Option<u32>,
     eos: Option<u32>,
 }
@@ -50,12 +51,10 @@ impl ChatTokenizer {
         }
         let bpe = byte_pair_encoding(gguf, &tokens)?;
         let of_type = |wanted: usize| -> Vec<(String, u32)> {
-            let typed = tokens.iter().zip(&types).zip(0_u32..);
+            let numbered = tokens.iter().zip(&types).zip(0_u32..);
             // A one-letter control token could not be told from text (see `escape_markup`), so it is left as text.
-            typed
-                .filter(|((text, kind), _)| **kind == wanted && text.chars().nth(1).is_some())
-                .map(|((text, _), id)| ((*text).to_owned(), id))
-                .collect()
+            let wanted = numbered.filter(|((text, kind), _)| **kind == wanted && text.chars().nth(1).is_some());
+            wanted.map(|((text, _), id)| ((*text).to_owned(), id)).collect()
         };
         let (control, user_defined) = (of_type(CONTROL), of_type(USER_DEFINED));
         let bytes = tokens.iter().zip(&types).map(|(text, kind)| token_bytes(text, *kind)).collect();
@@ -68,7 +67,8 @@ impl ChatTokenizer {
         let mut end_of_turn: Vec<u32> = named.into_iter().flatten().chain(known).collect();
         end_of_turn.sort_unstable();
         end_of_turn.dedup();
-        Ok(Self { bpe, bytes, control, user_defined, end_of_turn, bos, eos })
+        let longest = tokens.iter().map(|text| text.len()).max().unwrap_or(1).max(1);
+        Ok(Self { bpe, bytes, control, user_defined, end_of_turn, longest, bos, eos })
     }
 
     /// Token ids of ordinary text.
@@ -108,6 +108,11 @@ impl ChatTokenizer {
             }
         }
         escaped
+    }
+
+    /// Fewest tokens that `bytes` bytes of text can have, without reading them.
+    pub(crate) fn least_tokens(&self, bytes: usize) -> usize {
+        bytes.div_ceil(self.longest)
     }
 
     fn encode_into(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), GenerateError> {

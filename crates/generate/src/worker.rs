@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anser_core::{CancelToken, FinishReason, GenerateOptions, GenerationTimings, TokenUsage};
@@ -40,14 +39,14 @@ pub(crate) struct Finished {
     pub(crate) timings: GenerationTimings,
 }
 
-/// Answers requests until every sender is gone.
-pub(crate) fn run(mut decoder: Decoder, tokenizer: &Arc<ChatTokenizer>, requests: &Receiver<Request>) {
+/// Answers requests with `answer` until every sender is gone.
+pub(crate) fn run(requests: &Receiver<Request>, mut answer: impl FnMut(&Request) -> Result<Finished, GenerateError>) {
     for request in requests {
         // A caller that is gone makes every send fail; that ends the work, and nobody is left to be told.
         if request.events.send(Event::Started).is_err() {
             continue;
         }
-        let result = catch_unwind(AssertUnwindSafe(|| answer(&mut decoder, tokenizer, &request)))
+        let result = catch_unwind(AssertUnwindSafe(|| answer(&request)))
             .unwrap_or_else(|panic| Err(GenerateError::Model(panic_text(panic.as_ref()))));
         if let Ok(finished) = &result {
             tracing::debug!(
@@ -63,7 +62,12 @@ pub(crate) fn run(mut decoder: Decoder, tokenizer: &Arc<ChatTokenizer>, requests
     }
 }
 
-fn answer(decoder: &mut Decoder, tokenizer: &ChatTokenizer, request: &Request) -> Result<Finished, GenerateError> {
+/// Reads the prompt and sends the reply, token by token.
+pub(crate) fn answer(
+    decoder: &mut Decoder,
+    tokenizer: &ChatTokenizer,
+    request: &Request,
+) -> Result<Finished, GenerateError> {
     let Request { prompt, options, cancel, submitted, events } = request;
     let queued = submitted.elapsed();
     let prefill_start = Instant::now();
@@ -116,4 +120,69 @@ fn answer(decoder: &mut Decoder, tokenizer: &ChatTokenizer, request: &Request) -
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("it panicked").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_core::ErrorKind;
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+
+    fn finished() -> Finished {
+        let timings = GenerationTimings::default();
+        Finished { finish_reason: FinishReason::Stop, usage: TokenUsage::default(), timings }
+    }
+
+    #[test]
+    fn a_panic_fails_its_own_request_only() {
+        let (queue, requests) = unbounded();
+        let replies: Vec<Receiver<Event>> = [1, 2, 3]
+            .map(|token| {
+                let (events, received) = unbounded();
+                let options = GenerateOptions::default();
+                let request = Request {
+                    prompt: vec![token],
+                    options,
+                    cancel: CancelToken::new(),
+                    submitted: Instant::now(),
+                    events,
+                };
+                queue.send(request).unwrap();
+                received
+            })
+            .into();
+        drop(queue);
+        run(&requests, |request| match request.prompt[0] {
+            2 => panic!("index {} out of range", 9),
+            _ => Ok(finished()),
+        });
+        let results = replies.iter().map(|received| received.iter().last().unwrap());
+        let kinds: Vec<Option<ErrorKind>> = results
+            .map(|event| match event {
+                Event::Done(result) => result.err().map(|error| {
+                    assert!(error.to_string().contains("index 9 out of range"), "{error}");
+                    error.kind()
+                }),
+                _ => panic!("the last event is not Done"),
+            })
+            .collect();
+        assert_eq!(kinds, [None, Some(ErrorKind::Internal), None]);
+    }
+
+    #[test]
+    fn a_request_whose_caller_is_gone_is_skipped() {
+        let (queue, requests) = unbounded();
+        let (events, _) = unbounded();
+        let request = Request {
+            prompt: vec![1],
+            options: GenerateOptions::default(),
+            cancel: CancelToken::new(),
+            submitted: Instant::now(),
+            events,
+        };
+        queue.send(request).unwrap();
+        drop(queue);
+        run(&requests, |_| panic!("nobody waits for this"));
+    }
 }

@@ -7,9 +7,9 @@ use anser_core::{CancelToken, ChatMessage, ErrorKind, FinishReason, GenerateOpti
 use anser_generate::{GeneratorOptions, LlamaGenerator};
 use candle_core::quantized::GgmlDType;
 
-use crate::tiny_model::TinyModel;
+use crate::tiny_model::{IM_END, IM_START, TinyModel};
 
-pub(crate) fn open(model: &TinyModel, options: &GeneratorOptions) -> LlamaGenerator {
+fn open(model: &TinyModel, options: &GeneratorOptions) -> LlamaGenerator {
     let folder = tempfile::tempdir().unwrap();
     // The folder is gone when this returns: nothing of the file is needed after loading.
     LlamaGenerator::open("tiny", &model.write(folder.path()), options).unwrap()
@@ -17,6 +17,21 @@ pub(crate) fn open(model: &TinyModel, options: &GeneratorOptions) -> LlamaGenera
 
 fn load(model: &TinyModel) -> LlamaGenerator {
     open(model, &GeneratorOptions { threads: 1, ..GeneratorOptions::default() })
+}
+
+/// A model that answers every prompt with `reply` and then ends its turn. No byte may occur twice in the reply.
+fn speaking(reply: &str) -> TinyModel {
+    let tokens: Vec<u32> = "\n".bytes().chain(reply.bytes()).map(u32::from).chain([IM_END]).collect();
+    TinyModel { script: tokens.windows(2).map(|pair| (pair[0], pair[1])).collect(), ..TinyModel::default() }
+}
+
+/// A model that answers every prompt with `letters` over and over.
+fn repeating(letters: &str) -> TinyModel {
+    let mut model = speaking(letters);
+    let (first, last) = (letters.bytes().next().unwrap(), letters.bytes().last().unwrap());
+    model.script.pop();
+    model.script.push((last.into(), first.into()));
+    model
 }
 
 fn user(content: &str) -> Vec<ChatMessage> {
@@ -40,7 +55,7 @@ fn at_most(tokens: usize) -> GenerateOptions {
 
 #[test]
 fn the_script_is_spoken_in_whole_characters() {
-    let generator = load(&TinyModel::speaking("Hé🎉lo"));
+    let generator = load(&speaking("Hé🎉lo"));
     let (generation, deltas) = say(&generator, "hi", &GenerateOptions::default());
     assert_eq!(deltas, ["H", "é", "🎉", "l", "o"]);
     assert_eq!(generation.finish_reason, FinishReason::Stop);
@@ -55,7 +70,7 @@ fn the_script_is_spoken_in_whole_characters() {
 
 #[test]
 fn a_reply_cut_inside_a_character_leaves_it_out() {
-    let generator = load(&TinyModel::speaking("Hé🎉lo"));
+    let generator = load(&speaking("Hé🎉lo"));
     let (generation, _) = say(&generator, "hi", &at_most(5));
     assert_eq!((generation.text.as_str(), generation.finish_reason), ("Hé", FinishReason::Length));
     assert_eq!(generation.usage.completion_tokens, 5);
@@ -63,7 +78,7 @@ fn a_reply_cut_inside_a_character_leaves_it_out() {
 
 #[test]
 fn a_stop_text_ends_the_reply_before_it() {
-    let generator = load(&TinyModel::speaking("one, tw"));
+    let generator = load(&speaking("one, tw"));
     let stop = |stop: &str| GenerateOptions { stop: vec!["zzz".to_owned(), stop.to_owned()], ..at_most(50) };
     let (generation, _) = say(&generator, "hi", &stop(", t"));
     assert_eq!((generation.text.as_str(), generation.finish_reason), ("one", FinishReason::Stop));
@@ -75,8 +90,17 @@ fn a_stop_text_ends_the_reply_before_it() {
 }
 
 #[test]
+fn a_model_that_begins_another_turn_has_ended_its_own() {
+    let mut model = speaking("ok");
+    model.script.pop();
+    model.script.push((b'k'.into(), IM_START));
+    let (generation, _) = say(&load(&model), "hi", &at_most(20));
+    assert_eq!((generation.text.as_str(), generation.finish_reason), ("ok", FinishReason::Stop));
+}
+
+#[test]
 fn the_end_of_the_context_ends_the_reply() {
-    let generator = load(&TinyModel { context: 100, ..TinyModel::repeating("ab") });
+    let generator = load(&TinyModel { context: 100, ..repeating("ab") });
     assert_eq!(generator.info().context_length, 100);
     let (generation, _) = say(&generator, "hi", &GenerateOptions::default());
     assert_eq!(generation.finish_reason, FinishReason::Length);
@@ -85,7 +109,7 @@ fn the_end_of_the_context_ends_the_reply() {
 
 #[test]
 fn the_whole_context_of_the_decoder_can_be_used() {
-    let generator = load(&TinyModel { layers: 1, ..TinyModel::repeating("ab") });
+    let generator = load(&TinyModel { layers: 1, ..repeating("ab") });
     assert_eq!(generator.info().context_length, 4096, "the decoder's limit is below the model's 8192");
     let (generation, _) = say(&generator, &"x".repeat(4000), &GenerateOptions::default());
     assert_eq!(generation.usage.prompt_tokens + generation.usage.completion_tokens, 4096);
@@ -94,10 +118,13 @@ fn the_whole_context_of_the_decoder_can_be_used() {
 #[test]
 fn a_prompt_that_fills_the_context_is_too_large() {
     let generator =
-        open(&TinyModel::speaking("ok"), &GeneratorOptions { context_length: Some(50), ..GeneratorOptions::default() });
+        open(&speaking("ok"), &GeneratorOptions { context_length: Some(50), ..GeneratorOptions::default() });
     let error = generator.generate(&user(&"x".repeat(60)), &at_most(1), &CancelToken::new(), &mut |_| ()).unwrap_err();
     assert_eq!((error.kind(), error.param()), (ErrorKind::TooLarge, Some("messages")));
     assert!(error.to_string().contains("79 tokens") && error.to_string().contains("holds 50"), "{error}");
+    let huge = user(&"x".repeat(50_000_000));
+    let error = generator.generate(&huge, &at_most(1), &CancelToken::new(), &mut |_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert_eq!(say(&generator, "hi", &at_most(9)).0.text, "ok");
 }
 
@@ -105,7 +132,7 @@ fn a_prompt_that_fills_the_context_is_too_large() {
 fn quantized_weights_speak_like_their_f32_values() {
     // Zeros survive any quantization, so the script does too; a wrong unpacking would break it.
     for dtype in [GgmlDType::Q4_1, GgmlDType::Q8_0, GgmlDType::F16] {
-        let generator = load(&TinyModel { dtype, ..TinyModel::speaking("right") });
+        let generator = load(&TinyModel { dtype, ..speaking("right") });
         assert_eq!(say(&generator, "hi", &at_most(9)).0.text, "right");
     }
 }
@@ -123,7 +150,7 @@ fn a_seed_decides_the_text_and_greedy_needs_none() {
 
 #[test]
 fn a_repetition_penalty_breaks_a_loop() {
-    let generator = load(&TinyModel::repeating("ab"));
+    let generator = load(&repeating("ab"));
     let options = |repetition_penalty| GenerateOptions { repetition_penalty, ..at_most(30) };
     assert_eq!(say(&generator, "hi", &options(1.0)).0.text, "ab".repeat(15));
     let penalised = say(&generator, "hi", &options(10.0)).0.text;
@@ -132,7 +159,7 @@ fn a_repetition_penalty_breaks_a_loop() {
 
 #[test]
 fn wrong_options_and_no_messages_are_refused() {
-    let generator = load(&TinyModel::speaking("ok"));
+    let generator = load(&speaking("ok"));
     let refused = |messages: &[ChatMessage], options: &GenerateOptions| {
         generator.generate(messages, options, &CancelToken::new(), &mut |_| ()).unwrap_err()
     };
@@ -144,7 +171,7 @@ fn wrong_options_and_no_messages_are_refused() {
 
 #[test]
 fn a_cancelled_reply_keeps_what_it_has() {
-    let generator = load(&TinyModel::repeating("abc"));
+    let generator = load(&repeating("abc"));
     let cancel = CancelToken::new();
     let mut seen = 0;
     let generation = generator
@@ -162,7 +189,7 @@ fn a_cancelled_reply_keeps_what_it_has() {
 
 #[test]
 fn a_request_cancelled_before_it_starts_writes_nothing() {
-    let generator = load(&TinyModel::repeating("abc"));
+    let generator = load(&repeating("abc"));
     let cancel = CancelToken::new();
     cancel.cancel();
     let prompt = user(&"x".repeat(3000));
@@ -173,7 +200,7 @@ fn a_request_cancelled_before_it_starts_writes_nothing() {
 
 #[test]
 fn a_full_queue_is_overloaded_and_recovers() {
-    let model = TinyModel { layers: 8, ..TinyModel::repeating("abc") };
+    let model = TinyModel { layers: 8, ..repeating("abc") };
     let generator = open(&model, &GeneratorOptions { queue: 1, threads: 1, ..GeneratorOptions::default() });
     let (running, gone) = (CancelToken::new(), CancelToken::new());
     gone.cancel();
@@ -201,7 +228,7 @@ fn a_full_queue_is_overloaded_and_recovers() {
 
 #[test]
 fn requests_from_many_threads_are_all_answered() {
-    let generator = load(&TinyModel::speaking("yes!"));
+    let generator = load(&speaking("yes!"));
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| assert_eq!(say(&generator, "hi", &at_most(9)).0.text, "yes!"));
@@ -211,7 +238,7 @@ fn requests_from_many_threads_are_all_answered() {
 
 #[test]
 fn a_caller_that_panics_does_not_stop_the_next() {
-    let generator = load(&TinyModel::repeating("abc"));
+    let generator = load(&repeating("abc"));
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         generator.generate(&user("hi"), &GenerateOptions::default(), &CancelToken::new(), &mut |_| panic!("mine"))
     }));

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 const HEADS: usize = 4;
 const KV_HEADS: usize = 2;
 
-/// ChatML without a default system message.
+/// The `ChatML` format without a default system message.
 const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + \
                         '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
@@ -37,21 +37,6 @@ impl Default for TinyModel {
 }
 
 impl TinyModel {
-    /// A model that answers every prompt with `reply` and then ends its turn. No byte may occur twice in the reply.
-    pub(crate) fn speaking(reply: &str) -> Self {
-        let tokens: Vec<u32> = "\n".bytes().chain(reply.bytes()).map(u32::from).chain([IM_END]).collect();
-        Self { script: tokens.windows(2).map(|pair| (pair[0], pair[1])).collect(), ..Self::default() }
-    }
-
-    /// A model that answers every prompt with the bytes of `letters` over and over.
-    pub(crate) fn repeating(letters: &str) -> Self {
-        let mut model = Self::speaking(letters);
-        let (first, last) = (letters.bytes().next().unwrap(), letters.bytes().last().unwrap());
-        model.script.pop();
-        model.script.push((last.into(), first.into()));
-        model
-    }
-
     /// Writes the model to `model.gguf` in `folder`.
     pub(crate) fn write(&self, folder: &Path) -> PathBuf {
         let path = folder.join("model.gguf");
