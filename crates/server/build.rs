@@ -19,12 +19,15 @@ fn main() -> io::Result<()> {
     }
     println!("cargo::rerun-if-changed=build.rs");
 
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let mut table = String::from("&[\n");
-    for (name, path) in &files {
-        let _ = writeln!(table, "    ({name:?}, include_bytes!({:?})),", path.display().to_string());
+    for (at, (name, path)) in files.iter().enumerate() {
+        // A copy, so that rebuilding the page while the program is compiled takes nothing away from under the compiler.
+        let copy = out.join(format!("page_file_{at}"));
+        fs::copy(path, &copy)?;
+        let _ = writeln!(table, "    ({name:?}, include_bytes!({:?})),", copy.display().to_string());
     }
     table.push_str("]\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     fs::write(out.join("page_files.rs"), table)
 }
 
@@ -36,7 +39,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> i
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), &format!("{name}/"), files)?;
         } else if !name.ends_with(".map") {
-            files.push((name, fs::canonicalize(entry.path())?));
+            files.push((name, entry.path()));
         }
     }
     Ok(())

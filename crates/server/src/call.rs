@@ -83,7 +83,7 @@ impl EngineCall {
     {
         let Self { work: shared, admission, guard, running } = self;
         let result = tokio::task::spawn_blocking(move || {
-            let _held = (admission, running);
+            let _held = (admission.permit, running);
             catch_panic(|| work(&shared))
         })
         .await;

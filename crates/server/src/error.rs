@@ -270,6 +270,11 @@ pub(crate) fn excerpt(text: &str) -> String {
 
 impl From<EngineError> for ApiError {
     fn from(error: EngineError) -> Self {
+        // A collection's failure knows the parameter at fault once it is one of the shared kind.
+        let error = match error {
+            EngineError::Index(index) => EngineError::Core(index.into()),
+            other => other,
+        };
         let api = Self::of_kind(error.kind(), error.to_string());
         match error.param() {
             Some(param) => api.with_param(param),

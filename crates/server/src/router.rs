@@ -58,9 +58,8 @@ pub(crate) fn router_for(app: &AppState) -> Router {
     let api = table(api_routes())
         .route_layer(from_fn_with_state(state(), admission::admit))
         .route_layer(from_fn_with_state(state(), access::require_key));
-    let guarded = api
-        .merge(table(page_routes()))
-        .route_layer(from_fn_with_state(state(), access::require_local_origin));
+    let guarded =
+        api.merge(table(page_routes())).route_layer(from_fn_with_state(state(), access::require_local_origin));
     guarded
         .merge(table(probe_routes()))
         .fallback(unknown_route)

@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::call::{CancelAt, EngineCall, Work, catch_panic};
 use crate::error::{ApiError, ApiResult};
@@ -92,7 +92,7 @@ impl EngineCall {
         let (runtime, deadline) = (Handle::current(), admission.deadline);
         let timer = CancelAt::new(deadline, shared.cancel.clone());
         tokio::task::spawn_blocking(move || {
-            let _held = (admission, running);
+            let _held = (admission.permit, running);
             let result = catch_panic(|| {
                 work(&shared, &EventSink { sender: sender.clone(), runtime: runtime.clone(), deadline, work: &shared })
             });

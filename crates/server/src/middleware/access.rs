@@ -82,9 +82,16 @@ mod tests {
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:80", "127.9.9.9", "[::1]", "[::1]:8080"] {
             assert!(is_accepted(host, &[]), "{host}");
         }
-        for host in
-            ["", "example.com", "example.com:8080", "localhost.example.com", "10.0.0.1", "[::2]:1", "127.0.0.1.x.com", "null"]
-        {
+        for host in [
+            "",
+            "example.com",
+            "example.com:8080",
+            "localhost.example.com",
+            "10.0.0.1",
+            "[::2]:1",
+            "127.0.0.1.x.com",
+            "null",
+        ] {
             assert!(!is_accepted(host, &[]), "{host}");
         }
         assert!(is_accepted("Shop.lan:8080", &["shop.lan".to_owned()]));

@@ -36,7 +36,8 @@ pub(crate) async fn delete(call: EngineCall, Path(name): Path<String>) -> ApiRes
         if work.engine().delete_collection(&name)? {
             return Ok(Deleted::new("collection", name));
         }
-        let message = format!("there is no collection \"{}\"; GET /v1/collections lists those there are", excerpt(&name));
+        let message =
+            format!("there is no collection \"{}\"; GET /v1/collections lists those there are", excerpt(&name));
         Err(ApiError::not_found(message).with_param("name"))
     });
     Ok(Json(deleted.await?))

@@ -14,7 +14,7 @@ use crate::call::{EngineCall, Work};
 use crate::error::{ApiError, ApiResult, excerpt};
 use crate::extract::{self, LargeBody, Path, Query, content_type, parse_json};
 use crate::routes::collections::engine_error;
-use crate::wire::collections::{Deleted, DeleteDocuments, DocumentsDeleted, IngestQuery, PageQuery};
+use crate::wire::collections::{DeleteDocuments, Deleted, DocumentsDeleted, IngestQuery, PageQuery};
 use crate::wire::list::List;
 
 /// Documents of one page unless the query says otherwise, and at most.

@@ -26,7 +26,10 @@ impl ClusterBody {
         let count = match (self.k, self.k_min, self.k_max, defaults.count) {
             (Some(k), None, None, _) => ClusterCount::Fixed(k),
             (Some(_), ..) => {
-                return Err(ApiError::invalid("k", "k fixes the number of clusters; leave out either it or k_min and k_max"));
+                return Err(ApiError::invalid(
+                    "k",
+                    "k fixes the number of clusters; leave out either it or k_min and k_max",
+                ));
             }
             (None, min, max, ClusterCount::Auto { min: lowest, max: highest }) => {
                 ClusterCount::Auto { min: min.unwrap_or(lowest), max: max.unwrap_or(highest) }

@@ -70,8 +70,3 @@ pub(crate) struct PageQuery {
     /// Most documents of this page.
     pub(crate) limit: Option<usize>,
 }
-
-/// The query of routes that take none.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NoQuery {}

@@ -72,7 +72,8 @@ async fn a_streamed_answer_is_passages_then_deltas_then_the_answer() {
     let names: Vec<&str> = frames.iter().map(|frame| frame.event.as_deref().unwrap()).collect();
     assert_eq!((names[0], names[names.len() - 1]), ("passages", "answer"));
     assert!(names.len() > 2 && names[1..names.len() - 1].iter().all(|name| *name == "delta"), "{names:?}");
-    let text: String = frames[1..frames.len() - 1].iter().map(|f| f.json()["text"].as_str().unwrap().to_owned()).collect();
+    let text: String =
+        frames[1..frames.len() - 1].iter().map(|f| f.json()["text"].as_str().unwrap().to_owned()).collect();
     let answer = frames[frames.len() - 1].json();
     assert_eq!(json!(text), answer["text"]);
     assert_eq!(frames[0].json()["passages"], answer["passages"]);

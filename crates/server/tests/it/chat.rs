@@ -95,8 +95,7 @@ async fn a_stream_has_the_frames_that_clients_expect_in_their_order() {
     let plain: Vec<Value> = expected.iter().map(|choices| json!({"choices": choices})).collect();
     assert_eq!(chunks(&service, &body).await, plain);
 
-    let mut counted: Vec<Value> =
-        expected.iter().map(|choices| json!({"choices": choices, "usage": null})).collect();
+    let mut counted: Vec<Value> = expected.iter().map(|choices| json!({"choices": choices, "usage": null})).collect();
     counted.push(json!({
         "choices": [],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},

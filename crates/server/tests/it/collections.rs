@@ -10,7 +10,10 @@ async fn a_collection_is_created_listed_shown_and_deleted() {
     let created = service.post("/v1/collections", &json!({"name": "shop"})).await;
     assert_eq!(created.status, 201);
     let created = created.json();
-    assert_eq!((&created["object"], &created["name"], &created["documents"]), (&json!("collection"), &json!("shop"), &json!(0)));
+    assert_eq!(
+        (&created["object"], &created["name"], &created["documents"]),
+        (&json!("collection"), &json!("shop"), &json!(0))
+    );
     assert_eq!(created["embedder"]["model"], EMBEDDER);
     assert!(created["created_at"].as_str().unwrap().starts_with("20"));
 

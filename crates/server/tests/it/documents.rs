@@ -25,7 +25,8 @@ async fn json_comes_as_a_list_or_under_documents() {
     assert_eq!(report.status, 200, "{}", report.text());
     let report = report.json();
     assert_eq!((&report["inserted"], &report["rejected"]), (&json!(2), &json!(0)));
-    let report = service.post(DOCUMENTS, &json!({"documents": [row("b", "two"), row("c", "three"), row("a", "uno")]})).await;
+    let report =
+        service.post(DOCUMENTS, &json!({"documents": [row("b", "two"), row("c", "three"), row("a", "uno")]})).await;
     let report = report.json();
     assert_eq!((&report["inserted"], &report["replaced"], &report["unchanged"]), (&json!(1), &json!(1), &json!(1)));
     let document = service.get(&format!("{DOCUMENTS}/a")).await.json();

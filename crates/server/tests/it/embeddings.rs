@@ -59,9 +59,11 @@ async fn a_cut_text_is_marked() {
 #[tokio::test]
 async fn texts_are_passages_unless_called_queries() {
     let service = Service::new();
-    for (input_type, purpose) in
-        [(json!(null), EmbedPurpose::Passage), (json!("passage"), EmbedPurpose::Passage), (json!("query"), EmbedPurpose::Query)]
-    {
+    for (input_type, purpose) in [
+        (json!(null), EmbedPurpose::Passage),
+        (json!("passage"), EmbedPurpose::Passage),
+        (json!("query"), EmbedPurpose::Query),
+    ] {
         let mut body = request(&json!("text"));
         body["input_type"] = input_type;
         assert_eq!(service.post("/v1/embeddings", &body).await.status, 200);

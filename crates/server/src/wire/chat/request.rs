@@ -186,10 +186,8 @@ impl Message {
                 return Err(ApiError::unsupported(format!("messages[{at}].role"), message));
             }
             other => {
-                let message = format!(
-                    "messages[{at}].role is \"{}\"; use system, developer, user or assistant",
-                    excerpt(other)
-                );
+                let message =
+                    format!("messages[{at}].role is \"{}\"; use system, developer, user or assistant", excerpt(other));
                 return Err(ApiError::invalid(format!("messages[{at}].role"), message));
             }
         };

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anser_core::{
-    CancelToken, ChatMessage, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding, Error, ErrorKind, FinishReason,
-    GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo, Reranker, Result, TokenUsage,
+    CancelToken, ChatMessage, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding, Error, ErrorKind,
+    FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo, Reranker, Result,
+    TokenUsage,
 };
 use anser_engine::ModelLoader;
 use parking_lot::Mutex;
