@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := target/venv
 VENV_PYTHON := $(VENV)/bin/python
+BENCH_VENV := target/bench-venv
+BENCH_PYTHON := $(BENCH_VENV)/bin/python
 export ANSER_MODELS_DIR ?= $(CURDIR)/target/models
 DATA_DIR ?= target/demo
 LISTEN ?= 127.0.0.1:8080
@@ -34,8 +36,8 @@ lint: ## Check format and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: $(VENV)/.installed ## Measure speed on this machine, beside peers
-	cargo run --release -p anser-bench -- --python $(VENV_PYTHON)
+bench: $(BENCH_VENV)/.installed ## Measure speed on this machine, beside peers (ARGS=--quick for less)
+	cargo run --release -p anser-bench -- --python $(BENCH_PYTHON) $(ARGS)
 
 # Without Node the program still builds; its page then says how to get the real one.
 web: ## Build the page
@@ -60,4 +62,9 @@ examples/node/node_modules/.installed: examples/node/package.json examples/node/
 $(VENV)/.installed: examples/python/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r examples/python/requirements.txt
+	touch $@
+
+$(BENCH_VENV)/.installed: crates/bench/peers/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	touch $@

@@ -1,0 +1,109 @@
+//! What the machine can do at best: f32 matrix products and copying memory.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+use rayon::ThreadPoolBuilder;
+use serde::Serialize;
+
+use crate::error::BenchError;
+
+/// Rows and columns of the matrices that are multiplied.
+const SIDE: usize = 1536;
+/// Bytes copied by all threads together, several times what caches hold.
+const COPIED: usize = 256 << 20;
+/// Each limit is the best of so many tries ...
+const TRIES: usize = 5;
+/// ... or of as many as fit in this time, but at least two: the first one wakes the processor up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The machine's measured ceilings with a number of threads: the best of several tries.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Limits {
+    pub(crate) threads: usize,
+    /// f32 operations a second in matrix products of 1536 by 1536, a multiplication and an addition counted as two.
+    pub(crate) gemm_f32_flops: f64,
+    /// Bytes a second that a copy reads and writes, both counted.
+    pub(crate) copy_bytes: f64,
+}
+
+/// What one unit of a figure (a text, a token) costs at least.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Work {
+    /// Operations in matrix products.
+    Flops(f64),
+    /// Bytes that must come from memory.
+    Bytes(f64),
+}
+
+/// A rate as a share of a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Share {
+    pub(crate) limit: &'static str,
+    pub(crate) share: f64,
+}
+
+impl Limits {
+    /// Measures both with `threads` threads.
+    pub(crate) fn measure(threads: usize) -> Result<Self, BenchError> {
+        Ok(Self { threads, gemm_f32_flops: gemm(threads)?, copy_bytes: copy(threads) })
+    }
+
+    /// What share of a limit `rate` units a second are.
+    pub(crate) fn share(&self, work: Work, rate: f64) -> Share {
+        match work {
+            Work::Flops(flops) => Share { limit: "f32 GEMM", share: rate * flops / self.gemm_f32_flops },
+            Work::Bytes(bytes) => Share { limit: "copy", share: rate * bytes / self.copy_bytes },
+        }
+    }
+}
+
+/// Operations a second of the `gemm` crate, called through candle as the chat model calls it.
+fn gemm(threads: usize) -> Result<f64, BenchError> {
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| BenchError::Limits(format!("no threads: {e}")))?;
+    let failed = |e: candle_core::Error| BenchError::Limits(e.to_string());
+    let matrix = || Tensor::rand(-1f32, 1f32, (SIDE, SIDE), &Device::Cpu).map_err(failed);
+    let (a, b) = (matrix()?, matrix()?);
+    let seconds = best(|| {
+        let started = Instant::now();
+        black_box(pool.install(|| a.matmul(&b)).map_err(failed)?);
+        Ok(started.elapsed())
+    })?;
+    Ok(2.0 * (SIDE as f64).powi(3) / seconds)
+}
+
+/// Bytes a second that `threads` threads read and write while copying, each a part of its own.
+fn copy(threads: usize) -> f64 {
+    let part = COPIED / threads;
+    let from = vec![1u8; part * threads];
+    let mut to = vec![2u8; part * threads];
+    let seconds = best(|| {
+        let started = Instant::now();
+        thread::scope(|scope| {
+            for (from, to) in from.chunks(part).zip(to.chunks_mut(part)) {
+                scope.spawn(move || to.copy_from_slice(black_box(from)));
+            }
+        });
+        black_box(&to);
+        Ok(started.elapsed())
+    });
+    seconds.map_or(0.0, |seconds| 2.0 * (part * threads) as f64 / seconds)
+}
+
+/// The shortest of several tries, in seconds.
+fn best(mut attempt: impl FnMut() -> Result<Duration, BenchError>) -> Result<f64, BenchError> {
+    let started = Instant::now();
+    let mut shortest = Duration::MAX;
+    for done in 0..TRIES {
+        if done >= 2 && started.elapsed() > PATIENCE {
+            break;
+        }
+        shortest = shortest.min(attempt()?);
+    }
+    Ok(shortest.as_secs_f64())
+}

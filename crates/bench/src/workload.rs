@@ -1,0 +1,218 @@
+//! Workload files: what is measured, on what, how often.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::BenchError;
+
+/// Which of a workload's two sizes is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scale {
+    Full,
+    Quick,
+}
+
+/// A number that depends on the scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Amount {
+    full: NonZeroUsize,
+    quick: NonZeroUsize,
+}
+
+impl Amount {
+    pub(crate) fn at(self, scale: Scale) -> usize {
+        match scale {
+            Scale::Full => self.full.get(),
+            Scale::Quick => self.quick.get(),
+        }
+    }
+}
+
+/// One workload file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Workload {
+    /// What `--only` takes.
+    pub(crate) name: String,
+    /// One sentence.
+    pub(crate) about: String,
+    /// Everything random is drawn from it.
+    pub(crate) seed: u64,
+    /// Threads of every contender; left out, one for each core.
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Rounds; every contender runs once in each.
+    pub(crate) repeats: Amount,
+    /// What is done.
+    pub(crate) task: Task,
+}
+
+impl Workload {
+    pub(crate) fn thread_count(&self) -> usize {
+        self.threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+    }
+}
+
+/// What a workload does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Task {
+    Embedding(EmbeddingTask),
+    Search(SearchTask),
+    Generation(GenerationTask),
+}
+
+/// A column of a CSV file; the path is relative to the repository's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Corpus {
+    pub(crate) file: PathBuf,
+    pub(crate) column: String,
+}
+
+/// Texts to vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingTask {
+    /// Name in the catalogue.
+    pub(crate) model: String,
+    pub(crate) corpus: Corpus,
+    /// Texts in one run.
+    pub(crate) texts: Amount,
+    /// Texts whose vectors are compared between contenders.
+    pub(crate) compared: Amount,
+    pub(crate) peers: Vec<EmbeddingPeer>,
+}
+
+/// A way to drive the peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EmbeddingPeer {
+    pub(crate) label: String,
+    /// Texts in one run of the model.
+    pub(crate) batch: NonZeroUsize,
+    /// Whether texts are put in order of length first.
+    pub(crate) sort: bool,
+}
+
+/// Nearest neighbours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SearchTask {
+    pub(crate) vectors: Amount,
+    pub(crate) queries: Amount,
+    /// Times that the index is built.
+    pub(crate) builds: Amount,
+    pub(crate) dimension: NonZeroUsize,
+    pub(crate) clusters: NonZeroUsize,
+    /// Length of the noise around a cluster's centre of length 1.
+    pub(crate) noise: f32,
+    pub(crate) m: NonZeroUsize,
+    pub(crate) ef_construction: NonZeroUsize,
+    pub(crate) ef_search: Vec<NonZeroUsize>,
+    pub(crate) k: NonZeroUsize,
+}
+
+/// A chat model's reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GenerationTask {
+    /// Name in the catalogue.
+    pub(crate) model: String,
+    /// How many weights it has.
+    pub(crate) parameters: u64,
+    pub(crate) corpus: Corpus,
+    /// Texts in the prompt.
+    pub(crate) texts: Amount,
+    /// Most tokens of the reply.
+    pub(crate) max_tokens: Amount,
+}
+
+/// Every workload file in `folder`, in order of file name.
+pub(crate) fn read_all(folder: &Path) -> Result<Vec<Workload>, BenchError> {
+    let entries = fs::read_dir(folder).map_err(BenchError::io("list", folder))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(BenchError::io("list", folder))?.path();
+        if path.extension().is_some_and(|e| e == "toml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Result<Workload, BenchError> {
+    let text = fs::read_to_string(path).map_err(BenchError::io("read", path))?;
+    parse(&text).map_err(|reason| BenchError::Workload { path: path.to_path_buf(), reason })
+}
+
+/// A workload from the text of its file, or what is wrong with it and where.
+fn parse(text: &str) -> Result<Workload, String> {
+    toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEARCH: &str = "
+name = 'search'
+about = 'what'
+seed = 1
+repeats = { full = 5, quick = 2 }
+[task.search]
+vectors = { full = 100, quick = 10 }
+queries = { full = 5, quick = 5 }
+builds = { full = 1, quick = 1 }
+dimension = 4
+clusters = 2
+noise = 0.5
+m = 16
+ef_construction = 40
+ef_search = [10, 20]
+k = 3
+";
+
+    #[test]
+    fn a_workload_says_what_to_do_at_both_scales() {
+        let workload = parse(SEARCH).unwrap();
+        assert_eq!((workload.repeats.at(Scale::Full), workload.repeats.at(Scale::Quick)), (5, 2));
+        assert!(workload.thread_count() >= 1);
+        let Task::Search(task) = &workload.task else { panic!("{workload:?}") };
+        assert_eq!((task.vectors.at(Scale::Quick), task.ef_search.len()), (10, 2));
+        let two = parse(&SEARCH.replace("seed = 1", "seed = 1\nthreads = 2")).unwrap();
+        assert_eq!(two.thread_count(), 2);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_at_every_depth() {
+        let spellings = [
+            SEARCH.replace("seed = 1", "seed = 1\nthread = 2"),
+            SEARCH.replace("quick = 2", "quick = 2, slow = 9"),
+            SEARCH.replace("noise = 0.5", "noise = 0.5\nnoisy = true"),
+            SEARCH.replace("task.search", "task.serach"),
+        ];
+        for (text, key) in spellings.iter().zip(["thread", "slow", "noisy", "serach"]) {
+            let reason = parse(text).unwrap_err();
+            assert!(reason.contains("unknown") && reason.contains(&format!("`{key}`")), "{reason}");
+        }
+    }
+
+    #[test]
+    fn zeros_and_missing_keys_are_refused() {
+        assert!(parse(&SEARCH.replace("full = 5", "full = 0")).unwrap_err().contains("nonzero"));
+        assert!(parse(&SEARCH.replace("dimension = 4\n", "")).unwrap_err().contains("`dimension`"));
+    }
+
+    #[test]
+    fn the_workloads_that_ship_are_understood_and_named_after_their_files() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"));
+        let names: Vec<String> = read_all(folder).unwrap().into_iter().map(|w| w.name).collect();
+        assert_eq!(names, ["embedding", "generation", "search"]);
+    }
+}
