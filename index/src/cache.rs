@@ -152,10 +152,9 @@ impl Cache {
 
     /// Makes `parts`, which reflect changes up to `seq`, the newest generation.
     pub(crate) fn publish(&self, generation: u64, seq: i64, parts: &[Part], _lock: &SealLock) -> Result<()> {
-        let segments = parts.iter().map(|p| ManifestSegment {
-            files: p.segment.files.clone(),
-            removed: p.removed.iter().collect(),
-        });
+        let segments = parts
+            .iter()
+            .map(|p| ManifestSegment { files: p.segment.files.clone(), removed: p.removed.iter().collect() });
         let manifest = Manifest {
             format: FORMAT,
             collection: self.collection.clone(),

@@ -257,9 +257,8 @@ impl Collection {
             return;
         }
         let upkeep = Arc::clone(&self.upkeep);
-        let spawned = std::thread::Builder::new()
-            .name(format!("seal-{}", self.name))
-            .spawn(move || upkeep.seal_in_background());
+        let spawned =
+            std::thread::Builder::new().name(format!("seal-{}", self.name)).spawn(move || upkeep.seal_in_background());
         match spawned {
             Ok(thread) => *sealer = Some(thread),
             Err(e) => tracing::warn!(error = %e, "cannot start a thread that makes vector segments"),

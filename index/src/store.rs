@@ -19,15 +19,19 @@ const DELETED_PREFIX: &str = ".deleted-";
 /// Begins the name of a folder whose collection is being created.
 const CREATING_PREFIX: &str = ".creating-";
 /// A creation that has not finished by then was interrupted.
-const CREATING_PATIENCE: Duration = Duration::from_secs(3600);
+const CREATING_PATIENCE: Duration = Duration::from_hours(1);
 
 /// The collections of a data folder. Several stores, in this process or others, may share a folder.
 #[derive(Debug)]
 pub struct Store {
     data: DataDir,
     options: IndexOptions,
-    open: Mutex<HashMap<String, Arc<Collection>>>,
+    open: Mutex<HashMap<String, Slot>>,
 }
+
+/// The open collection of one name. Its lock is held while it is opened, created or deleted, so that one that takes long
+/// does not hold up the others.
+type Slot = Arc<Mutex<Option<Arc<Collection>>>>;
 
 impl Store {
     /// The collections below `data`. Leftovers of interrupted deletions are removed.
@@ -71,7 +75,8 @@ impl Store {
                 "embedder",
             ));
         }
-        let mut open = self.open.lock();
+        let slot = self.slot(name);
+        let mut open = slot.lock();
         let exists = || IndexError::Exists { name: name.to_owned() };
         if folder.join(DATABASE_FILE).exists() {
             return Err(exists());
@@ -95,7 +100,7 @@ impl Store {
         }
         storage::sync_folder(&parent)?;
         let collection = Arc::new(Collection::open(name, &folder, &self.options)?);
-        open.insert(name.to_owned(), Arc::clone(&collection));
+        *open = Some(Arc::clone(&collection));
         Ok(collection)
     }
 
@@ -105,29 +110,29 @@ impl Store {
     /// `NotFound` when there is none.
     pub fn get(&self, name: &str) -> Result<Arc<Collection>> {
         let folder = self.data.collection(name)?;
-        let mut open = self.open.lock();
-        if let Some(collection) = open.get(name) {
+        let slot = self.slot(name);
+        let mut open = slot.lock();
+        if let Some(collection) = open.take() {
             if collection.is_at(&folder) {
-                return Ok(Arc::clone(collection));
+                return Ok(Arc::clone(open.insert(collection)));
             }
             // Another process deleted it, and perhaps created another of that name.
-            if let Some(gone) = open.remove(name) {
-                gone.close_deleted();
-            }
+            collection.close_deleted();
         }
         if !folder.join(DATABASE_FILE).exists() {
             return Err(IndexError::NotFound { name: name.to_owned() });
         }
         let collection = Arc::new(Collection::open(name, &folder, &self.options)?);
-        open.insert(name.to_owned(), Arc::clone(&collection));
+        *open = Some(Arc::clone(&collection));
         Ok(collection)
     }
 
     /// Deletes a collection with all it holds; false when there is none. Whoever still uses it gets `NotFound`.
     pub fn delete(&self, name: &str) -> Result<bool> {
         let folder = self.data.collection(name)?;
-        let mut open = self.open.lock();
-        if let Some(collection) = open.remove(name) {
+        let slot = self.slot(name);
+        let mut open = slot.lock();
+        if let Some(collection) = open.take() {
             collection.close_deleted();
         }
         if !folder.exists() {
@@ -136,6 +141,10 @@ impl Store {
         let existed = folder.join(DATABASE_FILE).exists();
         self.bury(name, &folder)?;
         Ok(existed)
+    }
+
+    fn slot(&self, name: &str) -> Slot {
+        Arc::clone(self.open.lock().entry(name.to_owned()).or_default())
     }
 
     /// Takes a folder out of sight in one step, then removes it; a crash in between leaves only something that the next

@@ -19,7 +19,7 @@ const FAN_OUT: usize = 4;
 /// Rows read at once when the vectors are rebuilt from the database.
 const REBUILD_ROWS: usize = 8192;
 /// Pause after a failed attempt to make a segment in the background.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// A collection's database, its cache and its searchable vectors.
 #[derive(Debug)]
@@ -42,8 +42,15 @@ impl Upkeep {
         let empty = Snapshot::new(database.identity().embedder.dimension, 0, -1, Vec::new());
         let vectors = SegmentSet::new(empty, options.exact_below, options.ef_search);
         let closing = CancelToken::new();
-        let upkeep =
-            Self { database, cache, vectors, options, closing, sealing: Mutex::default(), not_before: Mutex::default() };
+        let upkeep = Self {
+            database,
+            cache,
+            vectors,
+            options,
+            closing,
+            sealing: Mutex::default(),
+            not_before: Mutex::default(),
+        };
         upkeep.catch_up_now()?;
         Ok(upkeep)
     }
@@ -143,7 +150,8 @@ impl Upkeep {
 
     /// Whether the background should make a segment now.
     pub(crate) fn wants_sealing(&self, snapshot: &Snapshot) -> bool {
-        let due = snapshot.tail_len() >= self.options.seal_threshold || snapshot.segments().iter().any(needs_compaction);
+        let due =
+            snapshot.tail_len() >= self.options.seal_threshold || snapshot.segments().iter().any(needs_compaction);
         due && self.not_before.lock().is_none_or(|instant| Instant::now() >= instant)
     }
 
@@ -180,7 +188,7 @@ impl Upkeep {
             parts.push(Part { segment: Arc::new(segment), removed: Arc::default() });
         }
         self.cache.publish(generation, before.seq(), &parts, &lock)?;
-        self.install(Snapshot::new(before.dimension(), generation, before.seq(), parts.clone()))?;
+        self.install(&Snapshot::new(before.dimension(), generation, before.seq(), parts.clone()))?;
         self.database.trim_changes(before.seq())?;
         self.cache.remove_others(&parts, &lock)?;
         Ok(true)
@@ -194,21 +202,21 @@ impl Upkeep {
         }
         let trimmed = self.database.reader()?.transact(|connection| self.database.trimmed_seq(connection))?;
         match self.open_generation(&self.vectors.snapshot(), trimmed) {
-            Some(opened) => self.install(opened),
+            Some(opened) => self.install(&opened),
             None => Ok(()),
         }
     }
 
     /// Shows `made` in place of the current snapshot, with all changes since. Most of them are replayed before anybody
     /// has to wait.
-    fn install(&self, made: Snapshot) -> Result<()> {
+    fn install(&self, made: &Snapshot) -> Result<()> {
         let replay_all = |made: &Snapshot| {
             self.database.reader()?.transact(|connection| {
                 let seq = self.database.last_seq(connection)?;
                 self.replay(connection, made, seq.max(made.seq()))
             })
         };
-        let made = replay_all(&made)?;
+        let made = replay_all(made)?;
         // This transaction begins while nobody else can advance, so it sees all that the current snapshot reflects.
         self.vectors.update(|_| replay_all(&made).map(Some))?;
         Ok(())
@@ -223,8 +231,7 @@ impl Upkeep {
         lock: &SealLock,
     ) -> Result<Option<Segment>> {
         let started = Instant::now();
-        let mut rows: Vec<(ChunkId, &[f32])> =
-            merged.iter().flat_map(|p| p.rows()).chain(before.tail_rows()).collect();
+        let mut rows: Vec<(ChunkId, &[f32])> = merged.iter().flat_map(|p| p.rows()).chain(before.tail_rows()).collect();
         if rows.is_empty() {
             return Ok(None);
         }
@@ -241,7 +248,12 @@ impl Upkeep {
             Some(write_graph(&folder, &bytes, vectors.len())?)
         };
         let segment = Segment::seal(self.cache.folder(), name, vectors, graph)?;
-        tracing::info!(rows = segment.files.rows, generation, seconds = started.elapsed().as_secs_f32(), "segment made");
+        tracing::info!(
+            rows = segment.files.rows,
+            generation,
+            seconds = started.elapsed().as_secs_f32(),
+            "segment made"
+        );
         Ok(Some(segment))
     }
 }

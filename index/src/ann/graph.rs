@@ -36,20 +36,33 @@ pub(crate) struct Graph {
     entry: u32,
     /// From layer 0 upwards.
     layers: Vec<Layer>,
+    /// Rows with the very vector of a node.
+    twins: Layer,
 }
 
-/// What a builder hands over: for each layer from 0 upwards, the rows in it (ascending) with their neighbours.
-pub(crate) type AdjacencyLayers = Vec<Vec<(u32, Vec<u32>)>>;
+/// Rows (ascending) with the rows that belong to them.
+pub(crate) type Adjacency = Vec<(u32, Vec<u32>)>;
+
+/// What a builder hands over.
+#[derive(Debug)]
+pub(crate) struct Links {
+    /// Where every search begins.
+    pub(crate) entry: u32,
+    /// For each layer from 0 upwards, the rows in it with their neighbours. Layer 0 names every row.
+    pub(crate) layers: Vec<Adjacency>,
+    /// Nodes with the rows that have the very same vector and so need no links of their own.
+    pub(crate) twins: Adjacency,
+}
 
 impl Graph {
-    /// Encodes the layers as the words of a graph file.
-    pub(crate) fn encode(rows: usize, entry: u32, layers: &AdjacencyLayers) -> Result<Vec<u8>> {
+    /// Encodes links between `rows` rows as the bytes of a graph file.
+    pub(crate) fn encode(rows: usize, links: &Links) -> Result<Vec<u8>> {
         let mut words: Vec<u32> = MAGIC.to_vec();
-        words.extend([word(rows)?, entry, word(layers.len())?]);
-        for (level, nodes) in layers.iter().enumerate() {
+        words.extend([word(rows)?, links.entry, word(links.layers.len())?]);
+        for (section, nodes) in links.layers.iter().chain([&links.twins]).enumerate() {
             let edges: usize = nodes.iter().map(|(_, n)| n.len()).sum();
             words.extend([word(nodes.len())?, word(edges)?]);
-            if level > 0 {
+            if section > 0 {
                 words.extend(nodes.iter().map(|(row, _)| *row));
             }
             let mut offset = 0u32;
@@ -66,7 +79,8 @@ impl Graph {
     /// Reads a graph file over `rows` rows, checking every count and row number so that a search cannot go astray.
     pub(crate) fn decode(file: Buffer, rows: usize) -> Result<Self> {
         let wrong = |reason: &str| IndexError::corrupt("graph file", reason);
-        if file.len() % size_of::<u32>() != 0 || cfg!(target_endian = "big") {
+        let aligned = file.as_ptr().align_offset(align_of::<u32>()) == 0;
+        if !aligned || !file.len().is_multiple_of(size_of::<u32>()) || cfg!(target_endian = "big") {
             return Err(wrong("it is not made of 32-bit little-endian words"));
         }
         let count = file.len() / size_of::<u32>();
@@ -86,46 +100,51 @@ impl Graph {
             Ok::<_, IndexError>(words.slice(start, len))
         };
         let mut layers: Vec<Layer> = Vec::new();
-        for level in 0..at(MAGIC.len() + 2)? {
+        // After the layers come the twins, in the same form.
+        let sections = at(MAGIC.len() + 2)?.saturating_add(1);
+        for section in 0..sections {
             let head = take(2)?;
             let (nodes, edges) = (head[0] as usize, head[1] as usize);
             let layer = Layer {
-                nodes: take(if level == 0 { 0 } else { nodes })?,
+                nodes: take(if section == 0 { 0 } else { nodes })?,
                 offsets: take(nodes + 1)?,
                 neighbours: take(edges)?,
             };
             let ascending = layer.offsets.is_sorted() && layer.offsets.last().is_some_and(|o| *o as usize == edges);
             let in_range = layer.neighbours.iter().chain(layer.nodes.iter()).all(|row| (*row as usize) < rows);
-            if !ascending || !in_range || (level == 0 && nodes != rows) {
+            if !ascending || !in_range || (section == 0 && nodes != rows) {
                 return Err(wrong("its rows do not fit together"));
             }
             layers.push(layer);
         }
-        if layers.is_empty() || next != count {
-            return Err(wrong("it has no layers or too many words"));
+        match layers.pop() {
+            Some(twins) if !layers.is_empty() && next == count => Ok(Self { rows, entry: entry as u32, layers, twins }),
+            _ => Err(wrong("it has no layers or too many words")),
         }
-        Ok(Self { rows, entry: entry as u32, layers })
     }
 
-    /// The `ef` rows nearest to `query` that the search finds, best first, without those in `removed`. Removed rows are
-    /// still walked through, so they cannot cut the graph apart.
+    /// The nodes nearest to `query` that a beam of `ef` finds, best first, with their twins and without those in
+    /// `removed`. Removed rows are still walked through, so they cannot cut the graph apart.
     pub(crate) fn search(&self, vectors: &Vectors, query: &[f32], ef: usize, removed: &RoaringBitmap) -> Vec<Scored> {
-        let score = |row: u32| dot(query, vectors.row(row as usize));
-        let mut best = Scored { score: score(self.entry), row: self.entry };
-        for layer in self.layers.iter().skip(1).rev() {
-            while let Some(better) =
-                layer.of(best.row).iter().map(|row| Scored { score: score(*row), row: *row }).max().filter(|n| *n > best)
-            {
-                best = better;
-            }
-        }
+        let ef = ef.clamp(1, self.rows);
+        let score = |row: u32| Scored { score: dot(query, vectors.row(row as usize)), row };
+        let counts = |row: u32| {
+            let live = |row: &u32| !removed.contains(*row);
+            live(&row) || self.twins.of(row).iter().any(live)
+        };
         let Some(base) = self.layers.first() else { return Vec::new() };
         let mut seen = vec![0u64; self.rows.div_ceil(64)];
-        let mut candidates = BinaryHeap::from([best]);
-        let mut found: BinaryHeap<Reverse<Scored>> = BinaryHeap::with_capacity(ef + 1);
-        mark(&mut seen, best.row);
-        if !removed.contains(best.row) {
-            found.push(Reverse(best));
+        let mut candidates = BinaryHeap::new();
+        let mut found: BinaryHeap<Reverse<Scored>> = BinaryHeap::new();
+        // All nodes can be reached from the entry; where the descent ends may be a corner without a way out.
+        let entry = score(self.entry);
+        for start in [self.descend(entry, score), entry] {
+            if mark(&mut seen, start.row) {
+                candidates.push(start);
+                if counts(start.row) {
+                    found.push(Reverse(start));
+                }
+            }
         }
         while let Some(candidate) = candidates.pop() {
             if found.len() >= ef && found.peek().is_some_and(|worst| candidate < worst.0) {
@@ -135,21 +154,35 @@ impl Graph {
                 if !mark(&mut seen, *row) {
                     continue;
                 }
-                let next = Scored { score: score(*row), row: *row };
+                let next = score(*row);
                 if found.len() >= ef && found.peek().is_some_and(|worst| next < worst.0) {
                     continue;
                 }
                 candidates.push(next);
-                if removed.contains(*row) {
-                    continue;
-                }
-                found.push(Reverse(next));
-                if found.len() > ef {
-                    found.pop();
+                if counts(*row) {
+                    found.push(Reverse(next));
+                    if found.len() > ef {
+                        found.pop();
+                    }
                 }
             }
         }
-        found.into_sorted_vec().into_iter().map(|r| r.0).collect()
+        let nodes = found.into_sorted_vec().into_iter().map(|r| r.0);
+        let rows = nodes.flat_map(|n| {
+            [n.row].into_iter().chain(self.twins.of(n.row).iter().copied()).map(move |row| Scored { row, ..n })
+        });
+        rows.filter(|s| !removed.contains(s.row)).collect()
+    }
+
+    /// Walks greedily from `entry` through the upper layers.
+    fn descend(&self, entry: Scored, score: impl Fn(u32) -> Scored) -> Scored {
+        let mut best = entry;
+        for layer in self.layers.iter().skip(1).rev() {
+            while let Some(better) = layer.of(best.row).iter().map(|row| score(*row)).max().filter(|n| *n > best) {
+                best = better;
+            }
+        }
+        best
     }
 }
 
@@ -200,14 +233,16 @@ mod tests {
         let rows: Vec<[f32; 2]> = (0..5).map(|i| (i as f32 * 0.3).sin_cos().into()).collect();
         let vectors =
             Vectors::from_rows(2, rows.iter().enumerate().map(|(i, r)| (ChunkId(i as u64), r.as_slice()))).unwrap();
-        let base = (0u32..5).map(|i| (i, [i.wrapping_sub(1), i + 1].into_iter().filter(|n| *n < 5).collect())).collect();
-        (vectors, Graph::encode(5, 2, &vec![base, vec![(2, vec![])]]).unwrap())
+        let base =
+            (0u32..5).map(|i| (i, [i.wrapping_sub(1), i + 1].into_iter().filter(|n| *n < 5).collect())).collect();
+        let links = Links { entry: 2, layers: vec![base, vec![(2, vec![])]], twins: vec![] };
+        (vectors, Graph::encode(5, &links).unwrap())
     }
 
     #[test]
     fn finds_the_nearest_and_skips_the_removed() {
         let (vectors, bytes) = arc();
-        let graph = Graph::decode(Buffer::from_vec(bytes), 5).unwrap();
+        let graph = Graph::decode(Buffer::from(&bytes[..]), 5).unwrap();
         let rows = |removed: &RoaringBitmap| -> Vec<u32> {
             graph.search(&vectors, vectors.row(4), 3, removed).iter().map(|s| s.row).collect()
         };
@@ -220,9 +255,9 @@ mod tests {
     fn a_truncated_or_foreign_file_is_refused() {
         let (_, bytes) = arc();
         for len in 0..bytes.len() {
-            assert!(Graph::decode(Buffer::from_vec(bytes[..len].to_vec()), 5).is_err(), "length {len}");
+            assert!(Graph::decode(Buffer::from(&bytes[..len]), 5).is_err(), "length {len}");
         }
-        assert!(Graph::decode(Buffer::from_vec(bytes), 6).is_err());
+        assert!(Graph::decode(Buffer::from(&bytes[..]), 6).is_err());
     }
 
     proptest! {

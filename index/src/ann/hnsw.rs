@@ -5,6 +5,8 @@
 //! released version does elsewhere: dumps that end the process when malformed, graphs borrowed from their loader, and
 //! searches that race with inserts.
 
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,7 +15,8 @@ use anser_core::CancelToken;
 use hnsw_rs::prelude::Hnsw;
 use rayon::prelude::*;
 
-use super::graph::{AdjacencyLayers, Graph};
+use super::graph::{Adjacency, Graph, Links};
+use super::reachable::make_reachable;
 use super::vectors::{Vectors, dot};
 use crate::{IndexError, Result};
 
@@ -85,24 +88,56 @@ fn check_rows(vectors: &Vectors) -> Result<()> {
 
 fn insert_all(vectors: &Arc<Vectors>, params: HnswParams, cancel: &CancelToken) -> Result<Vec<u8>> {
     let rows = vectors.len();
+    let (nodes, twins) = group_twins(vectors);
     let hnsw: Hnsw<'_, u32, RowDistance> =
-        Hnsw::new(params.m, rows, MAX_LAYERS, params.ef_construction, RowDistance(Arc::clone(vectors)));
-    let serial = rows.min(SERIAL_ROWS);
-    (0..serial).for_each(|row| hnsw.insert_slice((&[row as u32], row)));
-    for start in (serial..rows).step_by(BATCH_ROWS) {
+        Hnsw::new(params.m, nodes.len(), MAX_LAYERS, params.ef_construction, RowDistance(Arc::clone(vectors)));
+    let insert = |row: &u32| hnsw.insert_slice((&[*row], *row as usize));
+    let (serial, parallel) = nodes.split_at(nodes.len().min(SERIAL_ROWS));
+    serial.iter().for_each(insert);
+    for batch in parallel.chunks(BATCH_ROWS) {
         cancel.check()?;
-        let end = rows.min(start + BATCH_ROWS);
-        (start..end).into_par_iter().for_each(|row| hnsw.insert_slice((&[row as u32], row)));
+        batch.par_iter().for_each(insert);
     }
-    let (entry, layers) = adjacency(&hnsw, rows)?;
-    Graph::encode(rows, entry, &layers)
+    let (entry, mut layers) = adjacency(&hnsw, nodes.len())?;
+    if let Some(base) = layers.first_mut() {
+        base.extend(twins.iter().flat_map(|(_, rows)| rows).map(|row| (*row, Vec::new())));
+        base.sort_unstable_by_key(|(row, _)| *row);
+        let mut settled = vec![true; rows];
+        for row in &nodes {
+            settled[*row as usize] = false;
+        }
+        let added = make_reachable(base, entry, settled);
+        tracing::debug!(rows, nodes = nodes.len(), added, "graph built");
+    }
+    Graph::encode(rows, &Links { entry, layers, twins })
+}
+
+/// The first row of each distinct vector, and for those that occur more than once the other rows. Only the first becomes
+/// a node: equal vectors would fill their links, and the beam of a search, with one another.
+fn group_twins(vectors: &Vectors) -> (Vec<u32>, Adjacency) {
+    let mut first: HashMap<u64, Vec<u32>> = HashMap::with_capacity(vectors.len());
+    let (mut nodes, mut twins) = (Vec::new(), BTreeMap::<u32, Vec<u32>>::new());
+    for (row, _, vector) in vectors.iter() {
+        let mut hasher = DefaultHasher::new();
+        for value in vector {
+            hasher.write_u32(value.to_bits());
+        }
+        let same_hash = first.entry(hasher.finish()).or_default();
+        if let Some(node) = same_hash.iter().find(|node| vectors.row(**node as usize) == vector) {
+            twins.entry(*node).or_default().push(row);
+        } else {
+            same_hash.push(row);
+            nodes.push(row);
+        }
+    }
+    (nodes, twins.into_iter().collect())
 }
 
 /// Copies the links of every row in every layer it lies in. A row of level L lies in layers 0 to L.
-fn adjacency(hnsw: &Hnsw<'_, u32, RowDistance>, rows: usize) -> Result<(u32, AdjacencyLayers)> {
+fn adjacency(hnsw: &Hnsw<'_, u32, RowDistance>, rows: usize) -> Result<(u32, Vec<Adjacency>)> {
     let points = hnsw.get_point_indexation();
     let top = usize::from(hnsw.get_max_level_observed());
-    let mut layers: AdjacencyLayers = vec![Vec::new(); top + 1];
+    let mut layers: Vec<Adjacency> = vec![Vec::new(); top + 1];
     let mut entry = None;
     for level in 0..=top {
         for point in points.get_layer_iterator(level) {
@@ -123,5 +158,90 @@ fn adjacency(hnsw: &Hnsw<'_, u32, RowDistance>, rows: usize) -> Result<(u32, Adj
     match entry {
         Some(entry) if layers[0].len() == rows => Ok((entry, layers)),
         _ => Err(IndexError::internal(format!("the HNSW library linked {} of {rows} rows", layers[0].len()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_core::{ChunkId, ErrorKind};
+    use arrow::buffer::Buffer;
+    use roaring::RoaringBitmap;
+
+    use super::*;
+
+    const PARAMS: HnswParams = HnswParams { m: 8, ef_construction: 64, threads: 2 };
+
+    fn vectors(rows: &[Vec<f32>]) -> Arc<Vectors> {
+        let rows = rows.iter().enumerate().map(|(i, row)| (ChunkId(i as u64), row.as_slice()));
+        Arc::new(Vectors::from_rows(3, rows).unwrap())
+    }
+
+    /// Unit vectors along a spiral; the first `equal` are the same.
+    fn spiral(count: usize, equal: usize) -> Vec<Vec<f32>> {
+        (0..count)
+            .map(|i| {
+                let t = if i < equal { 0.7 } else { i as f32 * 0.37 };
+                let z = (t * 0.11).sin();
+                let r = (1.0 - z * z).sqrt();
+                vec![r * t.cos(), r * t.sin(), z]
+            })
+            .collect()
+    }
+
+    fn decoded(rows: &Arc<Vectors>) -> Graph {
+        let bytes = build(rows, PARAMS, &CancelToken::new()).unwrap();
+        Graph::decode(Buffer::from(&bytes[..]), rows.len()).unwrap()
+    }
+
+    #[test]
+    fn parameters_that_would_end_the_process_are_refused() {
+        let rows = vectors(&spiral(10, 0));
+        for (m, ef_construction) in [(0, 10), (1, 10), (129, 200), (257, 300), (16, 15)] {
+            let params = HnswParams { m, ef_construction, threads: 1 };
+            let error = build(&rows, params, &CancelToken::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "m = {m}");
+        }
+    }
+
+    #[test]
+    fn zero_nan_and_long_vectors_never_reach_the_library() {
+        for bad in [vec![0.0, 0.0, 0.0], vec![f32::NAN, 0.0, 1.0], vec![1.0, 1.0, 1.0]] {
+            let mut rows = spiral(20, 0);
+            rows[13] = bad;
+            let error = build(&vectors(&rows), PARAMS, &CancelToken::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert!(error.to_string().contains("chunk 13"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_build_stops() {
+        let cancel = CancelToken::new();
+        cancel.cancel();
+        let error = build(&vectors(&spiral(3000, 0)), PARAMS, &cancel).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn a_crowd_of_equal_vectors_neither_panics_nor_hides_anything() {
+        let data = spiral(1500, 700);
+        let rows = vectors(&data);
+        let graph = decoded(&rows);
+        let none = RoaringBitmap::new();
+        let crowd = graph.search(&rows, &data[3], 700, &none);
+        assert_eq!(crowd.len(), 700);
+        assert!(crowd.iter().all(|s| (s.score - 1.0).abs() < 1e-5));
+        for row in (700..1500).step_by(37) {
+            let best = graph.search(&rows, &data[row], 64, &none);
+            assert!((best[0].score - 1.0).abs() < 1e-5, "row {row} is found by itself");
+        }
+        assert_eq!(graph.search(&rows, &data[0], usize::MAX, &none).len(), 1500, "every row can be reached");
+    }
+
+    #[test]
+    fn a_graph_of_one_row_works() {
+        let rows = vectors(&spiral(1, 0));
+        let graph = decoded(&rows);
+        assert_eq!(graph.search(&rows, rows.row(0), 5, &RoaringBitmap::new()).len(), 1);
     }
 }

@@ -5,6 +5,7 @@
 
 mod graph;
 mod hnsw;
+mod reachable;
 mod segment;
 mod snapshot;
 mod top;
@@ -126,5 +127,49 @@ impl VectorBackend for SegmentSet {
         let query_params = self.query(k, exact.then_some(true), None);
         let exact = self.is_exact(&query_params, &snapshot);
         Ok(snapshot.search(query, &query_params, exact)?.hits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anser_core::ErrorKind;
+
+    use super::*;
+
+    fn unit(x: f32, y: f32) -> Embedding {
+        Embedding::normalize(vec![x, y]).unwrap()
+    }
+
+    #[test]
+    fn a_backend_replaces_removes_and_ranks() {
+        let set = SegmentSet::new(Snapshot::new(2, 0, 0, Vec::new()), EXACT_BELOW, 64);
+        let backend: &dyn VectorBackend = &set;
+        assert!(backend.is_empty());
+        let first = [(ChunkId(7), unit(1.0, 0.0)), (ChunkId(3), unit(0.0, 1.0)), (ChunkId(5), unit(1.0, 1.0))];
+        backend.upsert(&first).unwrap();
+        backend
+            .upsert(&[(ChunkId(3), unit(-1.0, 0.0)), (ChunkId(9), unit(0.0, 1.0)), (ChunkId(9), unit(1.0, 0.0))])
+            .unwrap();
+        assert_eq!(backend.len(), 4);
+        let ids = |k, exact| -> Vec<u64> {
+            backend.search(&unit(1.0, 0.0), k, exact).unwrap().into_iter().map(|(id, _)| id.0).collect()
+        };
+        assert_eq!(ids(9, true), [7, 9, 5, 3]);
+        assert_eq!(ids(9, false), [7, 9, 5, 3]);
+        backend.remove(&[ChunkId(9), ChunkId(1000)]).unwrap();
+        assert_eq!(ids(2, true), [7, 5]);
+        let wrong = Embedding::normalize(vec![1.0; 3]).unwrap();
+        assert_eq!(backend.upsert(&[(ChunkId(1), wrong.clone())]).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(backend.search(&wrong, 1, true).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(backend.len(), 3);
+    }
+
+    #[test]
+    fn a_snapshot_in_use_does_not_change() {
+        let set = SegmentSet::new(Snapshot::new(2, 0, 0, Vec::new()), EXACT_BELOW, 64);
+        set.upsert(&[(ChunkId(1), unit(1.0, 0.0))]).unwrap();
+        let before = set.snapshot();
+        set.remove(&[ChunkId(1)]).unwrap();
+        assert_eq!((before.len(), set.snapshot().len()), (1, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! Segments on disk: an Arrow IPC file of vectors and a graph file, written once, then memory-mapped and never changed.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, IntoInnerError, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ pub(crate) fn write_vectors<'a>(
         writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns).map_err(arrow)?).map_err(arrow)?;
     }
     let file = writer.into_inner().map_err(arrow)?;
-    let file = file.into_inner().map_err(|e| e.into_error()).map_err(IndexError::io("write", &path))?;
+    let file = file.into_inner().map_err(IntoInnerError::into_error).map_err(IndexError::io("write", &path))?;
     file.sync_all().map_err(IndexError::io("sync", &path))?;
     read_vectors(&path, dimension)
 }
@@ -156,9 +156,9 @@ fn read_vectors(path: &Path, dimension: usize) -> Result<Vectors> {
     let decoder = FileDecoder::new(expected, footer.version()).with_require_alignment(true);
     let mut batches = Vec::new();
     for block in footer.recordBatches().iter().flatten() {
-        let span = usize::try_from(block.offset()).ok().zip(
-            usize::try_from(block.metaDataLength()).ok().zip(usize::try_from(block.bodyLength()).ok()),
-        );
+        let span = usize::try_from(block.offset())
+            .ok()
+            .zip(usize::try_from(block.metaDataLength()).ok().zip(usize::try_from(block.bodyLength()).ok()));
         let (offset, len) = span
             .and_then(|(offset, (head, body))| Some((offset, head.checked_add(body)?)))
             .filter(|(offset, len)| offset.checked_add(*len).is_some_and(|end| end <= footer_at))
@@ -193,8 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for count in [0, 1, 8192, 20_000] {
             let rows = rows(count);
-            let vectors =
-                write_vectors(dir.path(), 3, rows.iter().map(|(id, v)| (*id, v.as_slice()))).unwrap();
+            let vectors = write_vectors(dir.path(), 3, rows.iter().map(|(id, v)| (*id, v.as_slice()))).unwrap();
             assert_eq!(vectors.len(), count);
             assert!(vectors.iter().map(|(_, id, v)| (id, v)).eq(rows.iter().map(|(id, v)| (*id, v.as_slice()))));
             if let Some(last) = count.checked_sub(1) {

@@ -124,13 +124,12 @@ impl Database {
     /// A connection to read with; any number of them at once.
     pub(crate) fn reader(&self) -> Result<Reader<'_>> {
         let idle = self.readers.lock().pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => {
-                let connection = connect(&self.path)?;
-                connection.pragma_update(None, "query_only", true).map_err(self.failed("read"))?;
-                connection
-            }
+        let connection = if let Some(connection) = idle {
+            connection
+        } else {
+            let connection = connect(&self.path)?;
+            connection.pragma_update(None, "query_only", true).map_err(self.failed("read"))?;
+            connection
         };
         Ok(Reader { connection: Some(connection), database: self })
     }

@@ -7,8 +7,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Database;
-use crate::ann::from_blob;
 use crate::Result;
+use crate::ann::from_blob;
 
 /// One entry of the change sequence, of chunks that still matter.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +120,8 @@ impl Database {
     pub(crate) fn document(&self, id: &DocumentId) -> Result<Option<Document>> {
         let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?1");
         self.reader()?.transact(|connection| {
-            let found = connection.prepare_cached(&sql).and_then(|mut s| s.query_row([id.as_str()], document).optional());
+            let found =
+                connection.prepare_cached(&sql).and_then(|mut s| s.query_row([id.as_str()], document).optional());
             found.map_err(self.failed("read"))
         })
     }
@@ -167,15 +168,13 @@ impl Database {
     /// Every document that has chunks, in order of id, with the mean of their vectors. One row is held at a time besides
     /// the result.
     pub(crate) fn scan(&self) -> Result<Vec<ScannedDocument>> {
-        let sql = format!(
-            "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, k.embedding \
-             FROM documents d JOIN chunks k ON k.document = d.key ORDER BY d.id, k.ordinal"
-        );
+        let sql = "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, k.embedding \
+             FROM documents d JOIN chunks k ON k.document = d.key ORDER BY d.id, k.ordinal";
         let failed = || self.failed("scan");
         let dimension = self.identity.embedder.dimension;
         self.reader()?.transact(|connection| {
             let mut scanned: Vec<(Document, Vec<f32>)> = Vec::new();
-            let mut select = connection.prepare(&sql).map_err(failed())?;
+            let mut select = connection.prepare(sql).map_err(failed())?;
             let mut rows = select.query([]).map_err(failed())?;
             while let Some(row) = rows.next().map_err(failed())? {
                 let id = ChunkId(row.get::<_, i64>(4).map_err(failed())? as u64);

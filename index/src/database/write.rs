@@ -163,13 +163,17 @@ fn store(connection: &Connection, new: &NewDocument, attributes: &str) -> rusqli
         Some((key, _)) => {
             remove_chunks(connection, key)?;
             connection
-                .prepare_cached("UPDATE documents SET title = ?2, text = ?3, attributes = ?4, fingerprint = ?5 WHERE key = ?1")?
+                .prepare_cached(
+                    "UPDATE documents SET title = ?2, text = ?3, attributes = ?4, fingerprint = ?5 WHERE key = ?1",
+                )?
                 .execute(params![key, document.title, document.text, attributes, new.fingerprint])?;
             (key, Stored::Replaced)
         }
         None => {
             connection
-                .prepare_cached("INSERT INTO documents (id, title, text, attributes, fingerprint) VALUES (?1, ?2, ?3, ?4, ?5)")?
+                .prepare_cached(
+                    "INSERT INTO documents (id, title, text, attributes, fingerprint) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
                 .execute(params![document.id.as_str(), document.title, document.text, attributes, new.fingerprint])?;
             (connection.last_insert_rowid(), Stored::Inserted)
         }

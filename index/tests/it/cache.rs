@@ -79,7 +79,9 @@ fn damaged_cache_files_are_rebuilt_silently() {
 
 #[test]
 fn a_manifest_of_another_layout_or_collection_is_not_believed() {
-    for (from, to) in [("\"format\":1", "\"format\":9"), ("\"collection\":\"", "\"collection\":\"x"), ("segment-", "../seg-")] {
+    for (from, to) in
+        [("\"format\":1", "\"format\":9"), ("\"collection\":\"", "\"collection\":\"x"), ("segment-", "../seg-")]
+    {
         let place = Place::new();
         let before = sealed(&place);
         let path = place.cache_file("c", "manifest.json");

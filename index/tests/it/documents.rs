@@ -25,11 +25,7 @@ fn a_stored_document_returns_as_it_was_also_after_reopening() {
     ]);
     for reopened in [false, true] {
         let store = place.store();
-        let collection = if reopened {
-            store.get("c").unwrap()
-        } else {
-            filled(&store, 4, std::slice::from_ref(&new))
-        };
+        let collection = if reopened { store.get("c").unwrap() } else { filled(&store, 4, std::slice::from_ref(&new)) };
         assert_eq!(collection.document(&id("a")).unwrap().unwrap(), new.document);
         assert_eq!(collection.document(&id("b")).unwrap(), None);
         let chunks = collection.chunks(&id("a")).unwrap();

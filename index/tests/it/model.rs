@@ -14,8 +14,13 @@ const DIMENSION: usize = 6;
 #[derive(Debug, Clone)]
 enum Step {
     /// Documents (by number) with so many chunks each; the seed makes their vectors.
-    Upsert { documents: Vec<(u8, u8)>, seed: u64 },
-    Delete { documents: Vec<u8> },
+    Upsert {
+        documents: Vec<(u8, u8)>,
+        seed: u64,
+    },
+    Delete {
+        documents: Vec<u8>,
+    },
     Seal,
     Reopen,
     /// Go on through the other store, which plays another process.
@@ -90,7 +95,7 @@ fn run(steps: Vec<Step>, seal_threshold: usize) {
                     .collect();
                 // Of equal fingerprints in one call the first is kept, so make them differ.
                 let made = made.into_iter().enumerate().map(|(i, mut new)| {
-                    new.fingerprint.push_str(&format!("-{i}"));
+                    new.fingerprint = format!("{}-{i}", new.fingerprint);
                     new
                 });
                 collections[current].upsert(&made.collect::<Vec<_>>()).unwrap();

@@ -45,7 +45,9 @@ impl Topics {
             let direction = &self.directions[(topic * 7 + i) % self.directions.len()];
             vector.iter_mut().zip(direction).for_each(|(v, d)| *v += weight * d);
         }
-        vector.iter_mut().for_each(|v| *v += gauss(rng) * 0.02);
+        for v in &mut vector {
+            *v += gauss(rng) * 0.02;
+        }
         Embedding::normalize(vector).unwrap()
     }
 }

@@ -76,13 +76,13 @@ pub(crate) fn direction(rng: &mut ChaCha8Rng, dimension: usize) -> Embedding {
     Embedding::normalize((0..dimension).map(|_| rng.random_range(-1.0f32..1.0)).collect()).unwrap()
 }
 
-pub(crate) fn id(text: impl ToString) -> DocumentId {
-    DocumentId::new(text.to_string()).unwrap()
+pub(crate) fn id(text: impl Into<String>) -> DocumentId {
+    DocumentId::new(text).unwrap()
 }
 
 /// A document of one chunk for each vector; its text and fingerprint say `version`.
-pub(crate) fn document(name: impl ToString, version: &str, vectors: &[Embedding]) -> NewDocument {
-    let name = name.to_string();
+pub(crate) fn document(name: impl Into<String>, version: &str, vectors: &[Embedding]) -> NewDocument {
+    let name = name.into();
     let mut text = String::new();
     let mut chunks = Vec::new();
     for (i, embedding) in vectors.iter().enumerate() {
