@@ -39,7 +39,7 @@ pub fn cluster(
     cancel: &CancelToken,
     progress: &dyn Progress,
 ) -> Result<ClusterReport, EngineError> {
-    let name = collection.info()?.name;
+    let name = collection.name().to_owned();
     let (documents, embeddings) = collection.scan()?.into_iter().map(|s| (s.document, s.embedding)).unzip();
     cluster_documents(name, (documents, embeddings), request, (cancel, progress))
 }
@@ -171,8 +171,12 @@ fn assignments(documents: Vec<Document>, clustering: &Clustering, projection: &P
 
 #[cfg(test)]
 mod tests {
-    use anser_core::{AttributeValue, ErrorKind, NoProgress};
+    use std::collections::HashSet;
+
+    use anser_core::storage::DataDir;
+    use anser_core::{AttributeValue, ByteSpan, EmbedderInfo, ErrorKind, NoProgress};
     use anser_index::analysis::ClusterCount;
+    use anser_index::{IndexOptions, NewChunk, NewDocument, Store};
 
     use super::*;
     use crate::cluster::fixtures::{TOPICS, sample_documents, sample_report};
@@ -217,6 +221,39 @@ mod tests {
             assert_eq!(cluster.attribute_means.keys().collect::<Vec<_>>(), ["score"]);
             assert!((cluster.attribute_means["score"] - expected).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn a_stored_collection_gives_the_report_of_its_documents() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let store = Store::open(&data, IndexOptions::default()).unwrap();
+        let embedder = EmbedderInfo {
+            model: "planted".to_owned(),
+            dimension: 5,
+            max_tokens: 100,
+            fingerprint: "planted".to_owned(),
+        };
+        let collection = store.create("notes", &embedder).unwrap();
+        let request = ClusterRequest { count: ClusterCount::Fixed(3), ..ClusterRequest::default() };
+        let run = || cluster(&collection, &request, &CancelToken::new(), &NoProgress);
+        assert!(run().unwrap_err().to_string().contains("\"notes\" has no documents"));
+        let (documents, embeddings) = sample_documents(10);
+        let new: Vec<NewDocument> = documents
+            .into_iter()
+            .zip(embeddings)
+            .map(|(document, embedding)| {
+                let span = ByteSpan::new(0, document.text.len()).unwrap();
+                let chunk = NewChunk { span, text: document.text.clone(), tokens: 9, embedding };
+                NewDocument { document, fingerprint: String::new(), chunks: vec![chunk] }
+            })
+            .collect();
+        collection.upsert(&new).unwrap();
+        let report = run().unwrap();
+        assert_eq!((report.collection.as_str(), report.documents), ("notes", 30));
+        assert!(report.clusters.iter().all(|c| c.size == 10 && c.attribute_means.contains_key("score")));
+        let texts: HashSet<&str> = report.assignments.iter().map(|a| a.text.as_str()).collect();
+        assert!(new.iter().all(|n| texts.contains(n.document.text.as_str())));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod table;
 mod typical;
 mod write;
 
+pub use anser_index::analysis::{ClusterCount, CountScore, Keyword};
 pub use job::cluster;
 pub use map::write_map;
 pub use report::{Assignment, ClusterReport, ClusterRequest, ClusterSummary, TypicalDocument};

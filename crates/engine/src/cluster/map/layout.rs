@@ -75,7 +75,7 @@ impl Scale {
         )
     }
 
-    /// Round numbers along an axis (0 across, 1 up) that lie inside the frame, about 8 of them on the wider side, and the
+    /// Round numbers along an axis (0 across, 1 up) that lie inside the frame, 4 to 10 of them on the wider side, and the
     /// decimals they need.
     pub(super) fn ticks(&self, axis: usize) -> (Vec<f32>, usize) {
         let half = [self.frame.width, self.frame.height].map(|side| side / 2.0 / self.pixels_per_unit);
@@ -97,10 +97,12 @@ pub(super) fn text_width(text: &str, size: f32) -> f32 {
     let ems: f32 = text
         .chars()
         .map(|c| match c {
-            '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe4f}' => {
-                1.0
-            }
-            '\u{ff00}'..='\u{ff60}' | '\u{1f000}'..='\u{3ffff}' => 1.0,
+            '\u{1100}'..='\u{11ff}'
+            | '\u{2e80}'..='\u{d7af}'
+            | '\u{f900}'..='\u{faff}'
+            | '\u{fe30}'..='\u{fe4f}'
+            | '\u{ff00}'..='\u{ff60}'
+            | '\u{1f000}'..='\u{3ffff}' => 1.0,
             'm' | 'w' | 'M' | 'W' => 0.86,
             'i' | 'j' | 'l' | 't' | 'f' | 'r' | ' ' | ',' | '.' | '\'' => 0.36,
             _ => 0.59,
@@ -136,7 +138,7 @@ pub(super) fn place_labels(anchors: &[(f32, f32)], sizes: &[(f32, f32)], frame: 
     const SPOKES: u16 = 16;
     /// Free space around every label.
     const GAP: f32 = 3.0;
-    let mut placed: Vec<Rect> = Vec::new();
+    let mut taken: Vec<Rect> = Vec::new();
     let mut places = Vec::with_capacity(anchors.len());
     for (&(x, y), &(width, height)) in anchors.iter().zip(sizes) {
         let spots = (0..RINGS).flat_map(|ring| (0..SPOKES).map(move |spoke| (ring, spoke)));
@@ -155,9 +157,9 @@ pub(super) fn place_labels(anchors: &[(f32, f32)], sizes: &[(f32, f32)], frame: 
                     width: width + 2.0 * GAP,
                     height: height + 2.0 * GAP,
                 };
-                frame.holds(rect) && !placed.iter().any(|other| other.overlaps(&padded))
+                frame.holds(rect) && !taken.iter().any(|other| other.overlaps(&padded))
             });
-        placed.extend(free);
+        taken.extend(free);
         places.push(free);
     }
     places

@@ -96,10 +96,11 @@ fn heading(report: &ClusterReport) -> String {
 }
 
 fn headings(report: &ClusterReport, drawn: usize) -> Group {
-    let silhouette = report.silhouette.map(|s| format!("Mean silhouette {s:.3}. "));
-    let sampled = (drawn < report.documents).then(|| format!(" {} documents are drawn.", grouped(drawn)));
-    let note =
-        format!("{}Chosen by: {}.{}", silhouette.unwrap_or_default(), report.criterion, sampled.unwrap_or_default());
+    // A chosen number comes with its silhouette in the criterion.
+    let silhouette = report.silhouette.filter(|_| report.scores.is_empty());
+    let quality = silhouette.map(|s| format!("; mean silhouette (cosine) {s:.3}")).unwrap_or_default();
+    let sampled = (drawn < report.documents).then(|| format!("; {} documents are drawn", grouped(drawn)));
+    let note = format!("k = {}: {}{quality}{}", report.k, report.criterion, sampled.unwrap_or_default());
     let title = fit_text(&heading(report), 22.0, WIDTH - 2.0 * PLOT.left);
     Group::new().add(text(&title, (PLOT.left, 44.0), "title")).add(text(
         &fit_text(&note, 13.0, WIDTH - 2.0 * PLOT.left),
@@ -253,7 +254,7 @@ fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
