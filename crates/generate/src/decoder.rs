@@ -1,5 +1,7 @@
 //! The llama decoder: candle's, with f32 weights, on threads of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -42,14 +44,20 @@ impl Decoder {
         threads: usize,
         context_length: Option<usize>,
     ) -> Result<Self, GenerateError> {
+        if context_length == Some(0) {
+            return Err(GenerateError::Option { option: "context_length", reason: "must be at least 1".to_owned() });
+        }
         let shape = gguf.llama_shape()?;
         let context_length = context_length.unwrap_or(usize::MAX).min(shape.context).min(MAX_SEQ_LEN);
         if context_length == 0 {
             return Err(gguf.unsupported("its context has no room for a token"));
         }
         let (header, mut reader) = present_as_f32(&gguf.content, &mut gguf.reader, shape.metadata());
-        let weights = ModelWeights::from_gguf(header, &mut reader, &Device::Cpu);
-        let weights = weights.map_err(|error| gguf.damaged(first_line(&error)))?;
+        // Block formats that exist only inside a computation cannot be unpacked, and the library panics on them.
+        let weights = catch_unwind(AssertUnwindSafe(|| ModelWeights::from_gguf(header, &mut reader, &Device::Cpu)));
+        let weights = weights
+            .map_err(|_| gguf.damaged("a tensor is in a format that cannot be unpacked"))?
+            .map_err(|error| gguf.damaged(first_line(&error)))?;
         let threads = ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|index| format!("anser-decoder-{index}"))

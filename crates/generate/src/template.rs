@@ -80,10 +80,9 @@ impl ChatTemplate {
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
         };
-        self.environment
-            .get_template(NAME)
-            .and_then(|template| template.render(values))
-            .map_err(|error| GenerateError::Template(error.detail().unwrap_or("it fails on them").to_owned()))
+        self.environment.get_template(NAME).and_then(|template| template.render(values)).map_err(|error| {
+            GenerateError::Template(error.detail().map_or_else(|| error.kind().to_string(), str::to_owned))
+        })
     }
 }
 

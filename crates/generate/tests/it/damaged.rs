@@ -65,6 +65,18 @@ fn an_alignment_of_zero_is_damaged() {
 }
 
 #[test]
+fn a_block_format_that_cannot_be_unpacked_is_damaged() {
+    let mut bytes = tiny().to_vec();
+    let name = b"blk.1.ffn_down.weight";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    // Behind the name: the number of dimensions, two dimensions, and the format; 9 is the one of activations.
+    let format = at + name.len() + 4 + 8 + 8;
+    bytes[format..format + 4].copy_from_slice(&9_u32.to_le_bytes());
+    let error = refused(&bytes);
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+#[test]
 fn sizes_that_do_not_fit_are_damaged_or_unsupported() {
     for (key, value) in [
         ("llama.block_count", 3),

@@ -158,6 +158,15 @@ fn a_repetition_penalty_breaks_a_loop() {
 }
 
 #[test]
+fn a_context_of_nothing_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = GeneratorOptions { context_length: Some(0), ..GeneratorOptions::default() };
+    let error = LlamaGenerator::open("tiny", &speaking("ok").write(folder.path()), &options).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().starts_with("context_length"), "{error}");
+}
+
+#[test]
 fn wrong_options_and_no_messages_are_refused() {
     let generator = load(&speaking("ok"));
     let refused = |messages: &[ChatMessage], options: &GenerateOptions| {
