@@ -1,3 +1,4 @@
 //! Integration tests of the engine.
 
+mod answer;
 mod ingest;
