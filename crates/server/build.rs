@@ -38,7 +38,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> i
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
             collect(&entry.path(), &format!("{name}/"), files)?;
-        } else if !name.ends_with(".map") {
+        } else if Path::new(&name).extension().is_none_or(|ending| ending != "map") {
             files.push((name, entry.path()));
         }
     }

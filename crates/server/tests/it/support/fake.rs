@@ -188,7 +188,7 @@ impl Reranker for SharedWords {
     fn rerank(&self, query: &str, passages: &[String], _: &CancelToken) -> Result<Vec<f32>> {
         let asked: Vec<String> = words(query).collect();
         let shared = |passage: &String| words(passage).filter(|word| asked.contains(word)).count();
-        Ok(passages.iter().map(|passage| shared(passage) as f32 - 0.5).collect())
+        Ok(passages.iter().map(|passage| shared(passage) as f32 * 20.0 - 10.0).collect())
     }
 }
 
