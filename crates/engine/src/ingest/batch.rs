@@ -14,8 +14,8 @@ use super::identity::FingerprintBase;
 use super::{IngestOptions, IngestReport, RowError};
 use crate::EngineError;
 
-/// Texts handed to the embedder in one call: long documents do not fill its queue.
-const EMBED_TEXTS: usize = 256;
+/// Texts handed to the embedder in one call: progress moves, and cancelling is heard, within long documents too.
+const EMBED_TEXTS: usize = 128;
 
 /// A batch is complete when its texts have this many bytes together, however few documents there are.
 const BATCH_BYTES: usize = 256 << 10;
@@ -81,8 +81,9 @@ impl<'a> BatchWriter<'a> {
         self.batch.len() >= self.capacity || self.bytes >= BATCH_BYTES
     }
 
-    /// Embeds and stores what was pushed. All of it is durable when this returns, or nothing.
-    pub(super) fn flush(&mut self, report: &mut IngestReport) -> Result<(), EngineError> {
+    /// Embeds and stores what was pushed; `advance` hears which share of it is embedded. All of it is durable when
+    /// this returns, or nothing.
+    pub(super) fn flush(&mut self, report: &mut IngestReport, advance: &mut dyn FnMut(f64)) -> Result<(), EngineError> {
         let batch = std::mem::take(&mut self.batch);
         self.bytes = 0;
         if batch.is_empty() {
@@ -94,7 +95,7 @@ impl<'a> BatchWriter<'a> {
         for (incoming, fingerprint) in changed {
             prepared.push(self.prepare(incoming, fingerprint)?);
         }
-        let documents = self.embed(prepared, report)?;
+        let documents = self.embed(prepared, report, advance)?;
         if documents.is_empty() {
             return Ok(());
         }
@@ -120,16 +121,13 @@ impl<'a> BatchWriter<'a> {
         let mut last: Vec<(Incoming, String)> = Vec::with_capacity(batch.len());
         for incoming in batch {
             let fingerprint = self.fingerprints.of(&incoming.document, incoming.markdown);
-            match places.get(&incoming.document.id).and_then(|at| last.get_mut(*at)) {
-                Some(earlier) => {
-                    report.rows += 1;
-                    *(if earlier.1 == fingerprint { &mut report.unchanged } else { &mut report.replaced }) += 1;
-                    *earlier = (incoming, fingerprint);
-                }
-                None => {
-                    places.insert(incoming.document.id.clone(), last.len());
-                    last.push((incoming, fingerprint));
-                }
+            if let Some(earlier) = places.get(&incoming.document.id).and_then(|at| last.get_mut(*at)) {
+                report.rows += 1;
+                *(if earlier.1 == fingerprint { &mut report.unchanged } else { &mut report.replaced }) += 1;
+                *earlier = (incoming, fingerprint);
+            } else {
+                places.insert(incoming.document.id.clone(), last.len());
+                last.push((incoming, fingerprint));
             }
         }
         let before = last.len();
@@ -155,9 +153,14 @@ impl<'a> BatchWriter<'a> {
 
     /// Embeds all documents together, or, when the embedder refuses one of the texts, each by itself, so that only
     /// the refused one is rejected.
-    fn embed(&self, prepared: Vec<Prepared>, report: &mut IngestReport) -> Result<Vec<NewDocument>, EngineError> {
+    fn embed(
+        &self,
+        prepared: Vec<Prepared>,
+        report: &mut IngestReport,
+        advance: &mut dyn FnMut(f64),
+    ) -> Result<Vec<NewDocument>, EngineError> {
         let all: Vec<&String> = prepared.iter().flat_map(|document| &document.passages).collect();
-        match self.vectors(&all) {
+        match self.vectors(&all, advance) {
             Ok(vectors) => {
                 let mut vectors = vectors.into_iter();
                 Ok(prepared.into_iter().map(|document| assemble(document, &mut vectors, report)).collect())
@@ -170,7 +173,7 @@ impl<'a> BatchWriter<'a> {
     fn embed_each(&self, prepared: Vec<Prepared>, report: &mut IngestReport) -> Result<Vec<NewDocument>, EngineError> {
         let mut documents = Vec::with_capacity(prepared.len());
         for document in prepared {
-            match self.vectors(&document.passages.iter().collect::<Vec<_>>()) {
+            match self.vectors(&document.passages.iter().collect::<Vec<_>>(), &mut |_| ()) {
                 Ok(vectors) => documents.push(assemble(document, &mut vectors.into_iter(), report)),
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
                     let Incoming { line, row, .. } = document.incoming;
@@ -183,19 +186,20 @@ impl<'a> BatchWriter<'a> {
         Ok(documents)
     }
 
-    fn vectors(&self, texts: &[&String]) -> Result<Vec<Embedded>, EngineError> {
+    fn vectors(&self, texts: &[&String], advance: &mut dyn FnMut(f64)) -> Result<Vec<Embedded>, EngineError> {
         let mut vectors = Vec::with_capacity(texts.len());
-        for texts in texts.chunks(EMBED_TEXTS) {
-            let texts: Vec<String> = texts.iter().map(|text| (*text).clone()).collect();
+        for part in texts.chunks(EMBED_TEXTS) {
+            let part: Vec<String> = part.iter().map(|text| (*text).clone()).collect();
             let embedded = patiently(self.cancel, || {
-                self.embedder.embed(&texts, EmbedPurpose::Passage, self.cancel).map_err(EngineError::from)
+                self.embedder.embed(&part, EmbedPurpose::Passage, self.cancel).map_err(EngineError::from)
             })?;
-            if embedded.len() != texts.len() {
-                let (got, wanted) = (embedded.len(), texts.len());
+            if embedded.len() != part.len() {
+                let (got, wanted) = (embedded.len(), part.len());
                 let message = format!("the embedder returned {got} vectors for {wanted} texts");
                 return Err(anser_core::Error::internal(message).into());
             }
             vectors.extend(embedded);
+            advance(vectors.len() as f64 / texts.len() as f64);
         }
         Ok(vectors)
     }

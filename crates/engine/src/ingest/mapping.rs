@@ -150,9 +150,8 @@ impl Mapping {
         check_distinct([named_text, named_title, named_id], &columns)?;
 
         let mut taken: Vec<usize> = [named_text, named_title, named_id].into_iter().flatten().collect();
-        let text = match named_text.or_else(|| guess_text(&columns, &taken)) {
-            Some(text) => text,
-            None => return Err(no_text(&columns, source)),
+        let Some(text) = named_text.or_else(|| guess_text(&columns, &taken)) else {
+            return Err(no_text(&columns, source));
         };
         taken.push(text);
         let id = named_id.or_else(|| guess_id(&columns, &taken));

@@ -195,25 +195,30 @@ struct Steps<'a> {
 impl Steps<'_> {
     fn run(&mut self, sample: Vec<Placed>, feed: &mut Feed, writer: &mut BatchWriter<'_>) -> Result<(), EngineError> {
         let mut sample = sample.into_iter();
-        let mut position = 0;
+        let (mut stored, mut position) = (0, 0);
         loop {
             let placed = match sample.next() {
-                Some(placed) => placed,
-                None => match feed.next(self.watch.cancel)? {
-                    Some(placed) => placed,
-                    None => break,
-                },
+                Some(placed) => Some(placed),
+                None => feed.next(self.watch.cancel)?,
             };
+            let Some(placed) = placed else { break };
             position = placed.position;
             if let Some(incoming) = self.incoming(placed.piece)
                 && writer.push(incoming)
             {
-                writer.flush(self.report)?;
-                self.watch.progress.set(position);
+                self.flush(writer, stored, position)?;
+                stored = position;
             }
         }
-        writer.flush(self.report)?;
-        self.watch.progress.set(position);
+        self.flush(writer, stored, position)
+    }
+
+    /// Writes a batch that was read between two positions of the source.
+    fn flush(&mut self, writer: &mut BatchWriter<'_>, from: u64, to: u64) -> Result<(), EngineError> {
+        let progress = self.watch.progress;
+        let length = to.saturating_sub(from) as f64;
+        writer.flush(self.report, &mut |share| progress.set(from + (length * share) as u64))?;
+        progress.set(to);
         Ok(())
     }
 
@@ -310,7 +315,7 @@ fn open(
         FileFormat::Jsonl => open_json(reader, true, total, limit)?,
         FileFormat::Json => open_json(reader, false, total, limit)?,
         FileFormat::Markdown | FileFormat::Text => {
-            Box::new(ProseSource::single(reader, options.name.clone(), format, options.max_text_bytes))
+            Box::new(ProseSource::single(reader, total, options.name.clone(), format, options.max_text_bytes))
         }
         FileFormat::Parquet | FileFormat::ArrowStream => open_columnar(spool(reader)?, format, options)?,
     })

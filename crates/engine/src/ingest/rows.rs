@@ -24,6 +24,8 @@ pub(super) struct RowReader {
     attribute_places: HashMap<String, usize>,
     occurrences: Occurrences,
     max_text_bytes: usize,
+    /// Whether the user was told that there are too many columns.
+    told_of_limit: bool,
 }
 
 impl RowReader {
@@ -36,6 +38,7 @@ impl RowReader {
             attribute_places,
             occurrences: Occurrences::default(),
             max_text_bytes,
+            told_of_limit: false,
         }
     }
 
@@ -80,7 +83,16 @@ impl RowReader {
 
         let mut attributes = Attributes::new();
         for (name, value) in cells {
-            let Some(kind) = self.attribute_kind(&name, &value) else { continue };
+            if value == RawValue::Missing {
+                continue;
+            }
+            let Some(kind) = self.attribute_kind(&name, &value) else {
+                if !std::mem::replace(&mut self.told_of_limit, true) {
+                    let message = format!("there are more than {MAX_ATTRIBUTES} columns; further ones are left out");
+                    warn(reject(Some(&name), message));
+                }
+                continue;
+            };
             match coerce(value.clone(), kind) {
                 Typed::Value(value) => {
                     self.widen(&name, kind, &value);

@@ -39,7 +39,7 @@ impl ParquetSource {
         let total = u64::try_from(builder.metadata().file_metadata().num_rows()).ok();
         let schema = Arc::clone(builder.schema());
         let reader: ParquetRecordBatchReader = builder.with_batch_size(PARQUET_BATCH_ROWS).build().map_err(damaged)?;
-        Ok(Self(Rows::new(schema, Box::new(reader), total, limit)?))
+        Ok(Self(Rows::new(&schema, Box::new(reader), total, limit)?))
     }
 }
 
@@ -54,7 +54,7 @@ impl ArrowSource {
             return Self::open_stream(Box::new(file), limit);
         }
         let reader = FileReader::try_new(BufReader::new(file), None).map_err(|e| damaged_arrow(&e))?;
-        Ok(Self(Rows::new(reader.schema(), Box::new(reader), None, limit)?))
+        Ok(Self(Rows::new(&reader.schema(), Box::new(reader), None, limit)?))
     }
 
     fn open_stream(mut reader: ByteSource, limit: usize) -> Result<Self, ReadFailure> {
@@ -64,7 +64,7 @@ impl ArrowSource {
         }
         let reader = BufReader::new(Cursor::new(first).chain(reader));
         let reader = StreamReader::try_new(reader, None).map_err(|e| damaged_arrow(&e))?;
-        Ok(Self(Rows::new(reader.schema(), Box::new(reader), None, limit)?))
+        Ok(Self(Rows::new(&reader.schema(), Box::new(reader), None, limit)?))
     }
 }
 
@@ -108,7 +108,7 @@ struct Rows {
     batches: Batches,
     columns: Vec<Arc<str>>,
     current: Vec<Column>,
-    rows_in_batch: usize,
+    length: usize,
     next: usize,
     row: u64,
     total: Option<u64>,
@@ -116,17 +116,16 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(schema: SchemaRef, batches: Batches, total: Option<u64>, limit: usize) -> Result<Self, ReadFailure> {
+    fn new(schema: &SchemaRef, batches: Batches, total: Option<u64>, limit: usize) -> Result<Self, ReadFailure> {
         let columns: Vec<Arc<str>> = schema.fields().iter().map(|field| Arc::from(field.name().as_str())).collect();
         let mut sorted = columns.clone();
         sorted.sort();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        if let Some(twice) = sorted.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(&pair[0])) {
             return Err(ReadFailure::Bad(format!(
-                "its schema names the column \"{}\" more than once; rename one",
-                pair[0]
+                "its schema names the column \"{twice}\" more than once; rename one"
             )));
         }
-        Ok(Self { batches, columns, current: Vec::new(), rows_in_batch: 0, next: 0, row: 0, total, limit })
+        Ok(Self { batches, columns, current: Vec::new(), length: 0, next: 0, row: 0, total, limit })
     }
 
     fn extent(&self) -> Extent {
@@ -134,11 +133,11 @@ impl Rows {
     }
 
     fn next_piece(&mut self) -> Result<Option<Placed>, ReadFailure> {
-        while self.next >= self.rows_in_batch {
+        while self.next >= self.length {
             let Some(batch) = self.batches.next() else { return Ok(None) };
             let batch = batch.map_err(|e| ReadFailure::Bad(format!("it is damaged after row {}: {e}", self.row)))?;
             self.current = batch.columns().iter().map(Column::new).collect();
-            (self.rows_in_batch, self.next) = (batch.num_rows(), 0);
+            (self.length, self.next) = (batch.num_rows(), 0);
         }
         let at = self.next;
         self.next += 1;
@@ -183,8 +182,7 @@ impl Column {
         match array.data_type() {
             T::Boolean => Self::Bool(Arc::clone(array)),
             T::UInt64 => Self::Unsigned(Arc::clone(array)),
-            T::Float16 | T::Float32 | T::Float64 => to(&T::Float64, Self::Float),
-            T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => to(&T::Float64, Self::Float),
+            kind if kind.is_floating() || kind.is_decimal() => to(&T::Float64, Self::Float),
             T::Utf8 | T::LargeUtf8 | T::Utf8View => to(&T::LargeUtf8, Self::Text),
             T::Timestamp(unit, _) => Self::Time(Arc::clone(array), *unit),
             T::Date32 | T::Date64 => {

@@ -35,9 +35,8 @@ impl DelimitedSource {
         let delimiter = delimiter.unwrap_or_else(|| guess_delimiter(&text.prefix));
         let mut records = Records { lines: Lines::new(text, limit), pending: VecDeque::new(), limit, delimiter };
         let mut fields = Fields { reader: ReaderBuilder::new().delimiter(delimiter).build(), ..Fields::default() };
-        let header = match records.next_record()? {
-            None => return Err(ReadFailure::Bad("it holds no header line".to_owned())),
-            Some(record) => record,
+        let Some(header) = records.next_record()? else {
+            return Err(ReadFailure::Bad("it holds no header line".to_owned()));
         };
         let bytes = match header.content {
             Err(error) => return Err(ReadFailure::Bad(format!("the header cannot be read: {error}"))),

@@ -64,7 +64,7 @@ fn not_text(prefix: &[u8]) -> Option<String> {
 pub(super) fn utf8(bytes: Vec<u8>) -> Result<String, u64> {
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        good.iter().filter(|b| **b == b'\n').count() as u64
+        good.split(|b| *b == b'\n').count() as u64 - 1
     })
 }
 

@@ -31,16 +31,29 @@ pub(in crate::ingest) struct ProseSource {
     total: u64,
     read: u64,
     limit: usize,
-    /// A folder keeps its good files when one is bad; a single file that is bad is a failure.
-    folder: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A single text of so many bytes, if known; when it is bad, that is a failure.
+    Single(Option<u64>),
+    /// A folder, which keeps its good files when one is bad.
+    Folder,
 }
 
 impl ProseSource {
     /// The text that `reader` gives; its id is `id`, or derived from the text.
-    pub(in crate::ingest) fn single(reader: ByteSource, id: Option<String>, format: FileFormat, limit: usize) -> Self {
+    pub(in crate::ingest) fn single(
+        reader: ByteSource,
+        total: Option<u64>,
+        id: Option<String>,
+        format: FileFormat,
+        limit: usize,
+    ) -> Self {
         let markdown = format == FileFormat::Markdown;
         let files = vec![ProseFile { id, markdown, content: Content::Open(reader) }];
-        Self { files: files.into_iter(), total: 1, read: 0, limit, folder: false }
+        Self { files: files.into_iter(), total: 1, read: 0, limit, kind: Kind::Single(total) }
     }
 
     /// Files below `folder`, as [`prose_files`] found them; their ids are their paths relative to it.
@@ -54,13 +67,16 @@ impl ProseSource {
                 ProseFile { id: Some(parts.join("/")), markdown, content: Content::File(path) }
             })
             .collect();
-        Self { total: files.len() as u64, files: files.into_iter(), read: 0, limit, folder: true }
+        Self { total: files.len() as u64, files: files.into_iter(), read: 0, limit, kind: Kind::Folder }
     }
 }
 
 impl RowSource for ProseSource {
     fn extent(&self) -> Extent {
-        Extent::Rows(Some(self.total))
+        match self.kind {
+            Kind::Single(bytes) => Extent::Bytes(bytes),
+            Kind::Folder => Extent::Rows(Some(self.total)),
+        }
     }
 
     fn next_piece(&mut self) -> Result<Option<Placed>, ReadFailure> {
@@ -72,7 +88,8 @@ impl RowSource for ProseSource {
             Content::File(path) => File::open(path).map(|file| Box::new(file) as ByteSource),
         };
         let read = reader.map_err(ReadFailure::Io).and_then(|reader| read_text(reader, self.limit));
-        let named = if self.folder { id.clone() } else { None };
+        let folder = self.kind == Kind::Folder;
+        let named = if folder { id.clone() } else { None };
         let reject =
             |line, message| Piece::Rejected(RowError { line, row: Some(self.read), field: named.clone(), message });
         let piece = match read {
@@ -80,14 +97,18 @@ impl RowSource for ProseSource {
                 Ok(document) => Piece::Document { document, row: self.read, markdown },
                 Err(error) => reject(None, error.to_string()),
             },
-            Ok(Err(line)) if self.folder => reject(Some(line), NOT_UTF8.to_owned()),
+            Ok(Err(line)) if folder => reject(Some(line), NOT_UTF8.to_owned()),
             Ok(Err(line)) => return Err(ReadFailure::Bad(format!("line {line} is {NOT_UTF8}"))),
-            Err(failure) if !self.folder => return Err(failure),
+            Err(failure) if !folder => return Err(failure),
             Err(ReadFailure::Bad(message)) => reject(None, message),
             Err(ReadFailure::Io(error)) => reject(None, format!("cannot be read: {error}")),
         };
         let bytes = if let Piece::Document { document, .. } = &piece { document.text.len() } else { 0 };
-        Ok(Some(Placed { piece, position: self.read, bytes }))
+        let position = match self.kind {
+            Kind::Single(total) => total.unwrap_or(bytes as u64),
+            Kind::Folder => self.read,
+        };
+        Ok(Some(Placed { piece, position, bytes }))
     }
 }
 

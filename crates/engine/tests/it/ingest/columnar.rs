@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anser_core::{AttributeKind, AttributeValue, ErrorKind};
+use anser_core::{AttributeKind as K, AttributeValue, ErrorKind};
 use anser_engine::{FileFormat, IngestOptions};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float32Array, Int16Array,
@@ -76,7 +76,6 @@ fn parquet_keeps_its_types() {
     let report = bench.file("a.parquet", &bytes).unwrap();
     assert_eq!((report.inserted, report.rejected), (2, 0));
     let kinds: Vec<_> = report.fields.attributes.iter().map(|a| a.kind).collect();
-    use AttributeKind as K;
     assert_eq!(kinds, [K::Integer, K::Float, K::Bool, K::Time, K::Time, K::Float, K::String, K::StringList]);
     check(&bench);
     assert_eq!(bench.reader(FileFormat::Parquet, &bytes).unwrap().unchanged, 2);

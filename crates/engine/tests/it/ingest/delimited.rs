@@ -1,5 +1,7 @@
 //! CSV and TSV: fields, types, and everything that can be wrong with a row.
 
+use std::fmt::Write as _;
+
 use anser_core::{AttributeKind, AttributeValue, ErrorKind};
 use anser_engine::{EngineError, IngestOptions};
 
@@ -205,7 +207,7 @@ fn values_that_do_not_fit_their_column_are_left_out_and_counted() {
     let bench = Bench::new();
     let mut content = "id,text,score,size\n".to_owned();
     for i in 0..1000 {
-        content += &format!("{i},row {i},{},{i}\n", i % 5);
+        writeln!(content, "{i},row {i},{},{i}", i % 5).unwrap();
     }
     content += "1000,late row,five,2.5\n1001,last row,3,n/a\n";
     let report = bench.file("a.csv", &content).unwrap();
