@@ -19,6 +19,9 @@ const BLOCK: usize = 512;
 /// From this many texts on, terms that only one of them uses come after all others: they are names and typing errors.
 const CLASS_WITH_COMMON_TERMS: usize = 4;
 
+/// A term that a class uses less than this many times as often as all texts together does not set it apart.
+const DISTINCTIVE: f64 = 1.5;
+
 /// A term that sets a class apart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Keyword {
@@ -35,7 +38,8 @@ type Counts = HashMap<String, usize>;
 
 /// At most `keywords` terms for each of `classes` classes, best first; equal scores in alphabetical order. `assignments`
 /// names the class of each text. A term counts once for each text that uses it, so that one long text cannot speak for
-/// its class, and of a word and its plural only the better one is kept. A class without usable terms gets none.
+/// its class, and of a word and its plural only the better one is kept. Terms of a single text, and terms that a class uses
+/// hardly more often than all texts do ("great", "product"), come after all others. A class without usable terms gets none.
 ///
 /// Fails with `InvalidInput` when there is not one assignment for each text or one is not below `classes`.
 pub fn class_tfidf<T: AsRef<str> + Sync>(
@@ -72,11 +76,18 @@ pub fn class_tfidf<T: AsRef<str> + Sync>(
             let total = everywhere.get(term).copied().unwrap_or(count) as f64;
             count as f64 / terms * (mean_terms / total).ln_1p()
         };
-        let scored = counts
-            .iter()
-            .map(|(term, &documents)| Keyword { score: score(term, documents), term: term.clone(), documents })
-            .collect();
-        best(scored, keywords, members.len())
+        let share = members.len() as f64 / texts.len() as f64;
+        let weak = |term: &str, documents: usize| {
+            let expected = everywhere.get(term).copied().unwrap_or(documents) as f64 * share;
+            let alone = members.len() >= CLASS_WITH_COMMON_TERMS && documents < 2;
+            // A hair of tolerance for the division: exactly that many times is enough.
+            alone || documents as f64 + 1e-9 < DISTINCTIVE * expected
+        };
+        let scored = counts.iter().map(|(term, &documents)| {
+            let keyword = Keyword { score: score(term, documents), term: term.clone(), documents };
+            (weak(term, documents), keyword)
+        });
+        best(scored.collect(), keywords)
     };
     Ok(members.par_iter().zip(&counts).map(rank).collect())
 }
@@ -102,12 +113,13 @@ fn merge(a: Counts, b: Counts) -> Counts {
     into
 }
 
-/// The first `wanted` by score, without plurals of one another.
-fn best(mut scored: Vec<Keyword>, wanted: usize, texts: usize) -> Vec<Keyword> {
-    let alone = |keyword: &Keyword| texts >= CLASS_WITH_COMMON_TERMS && keyword.documents < 2;
-    scored.sort_by(|a, b| alone(a).cmp(&alone(b)).then(b.score.total_cmp(&a.score)).then_with(|| a.term.cmp(&b.term)));
+/// The first `wanted` by score, those marked weak last, without plurals of one another.
+fn best(mut scored: Vec<(bool, Keyword)>, wanted: usize) -> Vec<Keyword> {
+    scored.sort_by(|(a_weak, a), (b_weak, b)| {
+        a_weak.cmp(b_weak).then(b.score.total_cmp(&a.score)).then_with(|| a.term.cmp(&b.term))
+    });
     let mut kept: Vec<Keyword> = Vec::new();
-    for keyword in scored {
+    for (_, keyword) in scored {
         if kept.len() == wanted {
             break;
         }
@@ -164,6 +176,16 @@ mod tests {
         let long = "banana ".repeat(500);
         let texts = ["kettle boils", "kettle whistles", "kettle leaks", &long, "lamp", "lamp"];
         assert_eq!(terms(&keywords(&texts, &[0, 0, 0, 0, 1, 1], 2, 1)[0]), ["kettle"]);
+    }
+
+    #[test]
+    fn words_that_every_class_uses_come_last() {
+        let texts = ["great kettle", "great kettle lid", "great lid", "great steam steam", "great lamp", "great lamp"];
+        let found = keywords(&texts, &[0, 0, 0, 0, 1, 1], 2, 9);
+        assert_eq!(
+            (terms(&found[0]), terms(&found[1])),
+            (vec!["kettle", "lid", "great", "steam"], vec!["lamp", "great"])
+        );
     }
 
     #[test]
