@@ -118,6 +118,9 @@ pub(crate) fn print_report(terminal: &Terminal, name: &str, report: &IngestRepor
     if hidden > 0 {
         terminal.line(format!("  … and {hidden} more rejected rows"))?;
     }
+    for warning in report.warnings.iter().take(SHOWN_ERRORS) {
+        terminal.line(format!("  warning: {warning}"))?;
+    }
     if report.truncated_chunks > 0 {
         terminal.line(format!("  {} chunks were longer than the embedder reads", report.truncated_chunks))?;
     }

@@ -15,14 +15,22 @@ fn a_collection_lives_its_whole_life_over_http() {
     assert_eq!(status, 400);
     assert!(unknown["error"]["message"].as_str().unwrap().contains("colour"), "{unknown}");
 
-    let csv = b"id,text,score\na,The kettle boils quickly.,5\nb,The lamp is dim.,2\nc,broken,row,here\n";
+    let (status, report) = server.post(
+        "/v1/collections/notes/documents",
+        &json!({"documents": [{"id": "c", "text": "The hose has a leak.", "attributes": {"score": 1}}]}),
+    );
+    assert_eq!((status, report["inserted"].as_u64()), (200, Some(1)), "{report}");
+    let (_, stored) = server.get("/v1/collections/notes/documents/c");
+    assert_eq!(stored["attributes"], json!({"score": 1}), "{stored}");
+
+    let csv = b"id,text,score\na,The kettle boils quickly.,5\nb,The lamp is dim.,2\nd,broken,row,here\n";
     let (status, report) = server.post_bytes("/v1/collections/notes/documents", "text/csv", csv);
     assert_eq!((status, report["inserted"].as_u64(), report["rejected"].as_u64()), (200, Some(2), Some(1)), "{report}");
     let (_, found) = server.post("/v1/collections/notes/search", &json!({"query": "hot water", "limit": 1}));
     assert_eq!(found["hits"][0]["chunk"]["document_id"], "a", "{found}");
     assert_eq!(server.post("/v1/collections/notes/documents/delete", &json!({"ids": ["a"]})).0, 200);
     let (_, found) = server.post("/v1/collections/notes/search", &json!({"query": "hot water", "limit": 5}));
-    assert_eq!(found["hits"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["hits"].as_array().unwrap().len(), 2, "{found}");
     assert_eq!(server.get("/v1/collections/missing").0, 404);
     let (_, metrics) = server.get("/metrics");
     assert!(metrics.as_str().unwrap().contains("/v1/collections/{name}/search"), "{metrics}");

@@ -96,7 +96,7 @@ impl RowReader {
             match coerce(value.clone(), kind) {
                 Typed::Value(value) => {
                     self.widen(&name, kind, &value);
-                    attributes.insert(name.to_string(), value);
+                    attributes.insert(self.attribute_name(&name).to_owned(), value);
                 }
                 Typed::Absent => {}
                 Typed::Misfit => {
@@ -108,6 +108,12 @@ impl RowReader {
             }
         }
         Ok(Document { id, title, text, attributes })
+    }
+
+    /// What the attribute of a column is called. Our own JSON form keeps attributes in a member of that name, which is
+    /// no part of theirs, unless a column beside it has the shorter name already.
+    fn attribute_name<'a>(&self, column: &'a str) -> &'a str {
+        column.strip_prefix("attributes.").filter(|name| !self.roles.contains_key(*name)).unwrap_or(column)
     }
 
     /// The type of an attribute column, decided by `value` when nothing was known of it.

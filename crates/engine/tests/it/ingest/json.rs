@@ -37,6 +37,22 @@ fn objects_on_lines_keep_their_types() {
 }
 
 #[test]
+fn the_member_attributes_gives_attributes_by_their_own_names() {
+    let bench = Bench::new();
+    let content = concat!(
+        r#"{"id":"a","text":"x","attributes":{"score":5,"id":"inner","sku":"k1"}}"#,
+        "\n",
+        r#"{"id":"b","text":"y","attributes":{"score":4},"sku":"k2"}"#
+    );
+    bench.file("a.jsonl", content).unwrap();
+    let documents = bench.documents();
+    assert_eq!(documents["a"].attributes["score"], AttributeValue::Integer(5));
+    assert_eq!(documents["a"].attributes["attributes.id"], AttributeValue::String("inner".into()));
+    assert_eq!(documents["a"].attributes["attributes.sku"], AttributeValue::String("k1".into()));
+    assert_eq!(documents["b"].attributes["sku"], AttributeValue::String("k2".into()));
+}
+
+#[test]
 fn bad_lines_are_reported_and_the_others_kept() {
     let bench = Bench::new();
     let mut content = b"{\"id\":1,\"text\":\"a\"}\n{\"id\":2,\"text\"\n[1]\n{\"id\":4,\"text\":\"\xFF\"}\n".to_vec();
