@@ -233,7 +233,7 @@ impl ApiError {
 
     /// Chat clients expect an overlong conversation as 400 with a code of its own, not as a body that is too large.
     #[must_use]
-    pub(crate) fn as_context_overflow(mut self) -> Self {
+    pub(crate) fn into_context_overflow(mut self) -> Self {
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
             self.status = StatusCode::BAD_REQUEST;
             self = self.with_code("context_length_exceeded").with_param("messages");

@@ -38,7 +38,7 @@ impl Default for ServerOptions {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_body_bytes: 64 << 20,
             max_json_bytes: 2 << 20,
-            request_timeout: Duration::from_secs(600),
+            request_timeout: Duration::from_mins(10),
             max_in_flight: 64,
             api_keys: Vec::new(),
             allowed_hosts: Vec::new(),

@@ -16,7 +16,7 @@ use crate::state::{App, AppState};
 use crate::{ServerError, ServerOptions};
 
 /// How long to wait before a failed model load is tried again: at first, and at most.
-const RELOAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const RELOAD: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(1));
 
 /// How long cancelled requests may take to say so after the grace is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! Who may call: holders of a key, or, when none is asked for, programs on this machine that no web page has tricked.
 
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -41,7 +42,7 @@ pub(crate) async fn require_local_origin(State(app): State<AppState>, request: R
 
 fn check_origin(request: &Request, allowed: &[String]) -> ApiResult<()> {
     let header_text = |name| request.headers().get(name).map(|value| value.to_str().unwrap_or("?"));
-    let host = header_text(header::HOST).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let host = header_text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
     if let Some(host) = host
         && !is_accepted(host, allowed)
     {

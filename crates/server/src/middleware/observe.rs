@@ -96,11 +96,10 @@ impl Drop for Record {
         let ms = took.as_secs_f64() * 1e3;
         let first_byte_ms = self.answered_after.unwrap_or(took).as_secs_f64() * 1e3;
         let (method, route, status, completed) = (&*self.method, &*self.route, self.status, self.completed);
-        match &self.failure {
-            Some(error) => {
-                tracing::error!(method, route, status, ms, first_byte_ms, completed, id, error, "request failed");
-            }
-            None => tracing::info!(method, route, status, ms, first_byte_ms, completed, id, "request"),
+        if let Some(error) = &self.failure {
+            tracing::error!(method, route, status, ms, first_byte_ms, completed, id, error, "request failed");
+        } else {
+            tracing::info!(method, route, status, ms, first_byte_ms, completed, id, "request");
         }
     }
 }

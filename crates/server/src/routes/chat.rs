@@ -35,7 +35,7 @@ fn complete(work: &Work, request: &ChatRequest) -> ApiResult<ChatCompletion> {
     let generator = work.engine().models().generator()?;
     let generation = generator
         .generate(&messages, &options, &work.cancel, &mut |_| {})
-        .map_err(|error| ApiError::from(error).as_context_overflow())?;
+        .map_err(|error| ApiError::from(error).into_context_overflow())?;
     work.metrics().generated(generation.usage);
     refuse_cancelled(generation.finish_reason)?;
     Ok(header.completion(generation.text, generation.finish_reason, generation.usage))
@@ -60,7 +60,7 @@ fn stream(work: &Work, sink: &EventSink<'_>, request: &ChatRequest) -> ApiResult
                 written = sink.data(&writer.content(delta));
             }
         })
-        .map_err(|error| ApiError::from(error).as_context_overflow())?;
+        .map_err(|error| ApiError::from(error).into_context_overflow())?;
     work.metrics().generated(generation.usage);
     written?;
     refuse_cancelled(generation.finish_reason)?;

@@ -19,13 +19,13 @@ pub(crate) async fn create(
         let texts = request.texts()?;
         let embedder = work.engine().models().embedder()?;
         check_dimensions(request.dimensions, embedder.info().dimension)?;
-        let embedded = embedder.embed(&texts, request.purpose(), &work.cancel)?;
-        if embedded.len() != texts.len() {
-            let message = format!("the embedder returned {} vectors for {} texts", embedded.len(), texts.len());
+        let vectors = embedder.embed(&texts, request.purpose(), &work.cancel)?;
+        if vectors.len() != texts.len() {
+            let message = format!("the embedder returned {} vectors for {} texts", vectors.len(), texts.len());
             return Err(anser_core::Error::internal(message).into());
         }
         let format = request.format();
-        let reply = EmbeddingsReply::new(request.model, embedded, format);
+        let reply = EmbeddingsReply::new(request.model, vectors, format);
         work.metrics().embedded(texts.len(), reply.tokens());
         Ok(reply)
     });

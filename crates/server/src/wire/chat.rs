@@ -33,6 +33,7 @@ struct Message {
 
 /// Tokens read and written.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 pub(crate) struct Usage {
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -91,8 +92,13 @@ pub(crate) struct Chunk<'a> {
     choices: Vec<ChunkChoice<'a>>,
     /// Absent unless usage was asked for; then null in all chunks but the last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
+    usage: Option<ChunkUsage>,
 }
+
+/// The usage, or null.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+struct ChunkUsage(Option<Usage>);
 
 #[derive(Debug, Serialize)]
 struct ChunkChoice<'a> {
@@ -153,7 +159,7 @@ impl ChunkWriter {
             created: self.header.created,
             model: &self.header.model,
             choices,
-            usage: self.include_usage.then_some(usage),
+            usage: self.include_usage.then_some(ChunkUsage(usage)),
         }
     }
 }

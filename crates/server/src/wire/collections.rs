@@ -27,6 +27,7 @@ impl From<CollectionInfo> for CollectionView {
 
 /// What is left of something deleted.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 pub(crate) struct Deleted {
     pub(crate) id: String,
     pub(crate) object: &'static str,
@@ -55,6 +56,7 @@ pub(crate) struct DocumentsDeleted {
 /// The query of `POST …/documents`: which columns hold what.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 pub(crate) struct IngestQuery {
     pub(crate) text_field: Option<String>,
     pub(crate) id_field: Option<String>,

@@ -316,7 +316,7 @@ mod tests {
         }
     }
 
-    fn conversation(messages: Value) -> Result<Vec<ChatMessage>, (Option<String>, String)> {
+    fn conversation(messages: &Value) -> Result<Vec<ChatMessage>, (Option<String>, String)> {
         let request: ChatRequest = serde_json::from_value(json!({"model": "m", "messages": messages})).unwrap();
         request.conversation().map_err(|error| {
             let error = error.body().error;
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn contents_may_be_strings_or_text_parts() {
-        let read = conversation(json!([
+        let read = conversation(&json!([
             {"role": "developer", "content": "be brief"},
             {"role": "user", "name": "ann", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
             {"role": "assistant", "content": "c", "tool_calls": []},
@@ -354,7 +354,7 @@ mod tests {
             (json!([{"role": "user", "content": 5}]), "messages[0].content"),
             (json!([{"role": "assistant", "content": "x", "tool_calls": [{}]}]), "messages[0].tool_calls"),
         ] {
-            assert_eq!(conversation(messages).unwrap_err().0.as_deref(), Some(param));
+            assert_eq!(conversation(&messages).unwrap_err().0.as_deref(), Some(param));
         }
     }
 

@@ -47,7 +47,7 @@ impl Service {
         let data = DataDir::open(folder.path()).unwrap();
         let engine = Engine::open(&data, ServedModels::new(fake.clone()), EngineOptions::default()).unwrap();
         let engine = Arc::new(engine);
-        let mut options = ServerOptions { request_timeout: Duration::from_secs(60), ..ServerOptions::default() };
+        let mut options = ServerOptions { request_timeout: Duration::from_mins(1), ..ServerOptions::default() };
         change(&mut options);
         Self { router: router(Arc::clone(&engine), options), engine, fake, _folder: folder }
     }

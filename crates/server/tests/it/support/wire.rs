@@ -49,7 +49,7 @@ impl Listening {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut options =
-            ServerOptions { listen: address, request_timeout: Duration::from_secs(60), ..ServerOptions::default() };
+            ServerOptions { listen: address, request_timeout: Duration::from_mins(1), ..ServerOptions::default() };
         change(&mut options);
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(serve(listener, Arc::clone(&service.engine), options, async {
