@@ -28,7 +28,6 @@ serve: web ## Serve the page and the API over the demo's data
 
 test: web $(VENV)/.installed examples/node/node_modules/.installed ## Run every test, real models and a real browser included
 	if command -v npm >/dev/null; then cd web && npm test; fi
-	cargo build --workspace
 	ANSER_TEST_PYTHON=$(CURDIR)/$(VENV_PYTHON) ANSER_TEST_BROWSER="$$(scripts/find-browser.sh || [ -z "$${CI:-}" ])" \
 	    cargo test --workspace
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anser_engine::cluster::{ClusterReport, ClusterRequest, write_assignments, write_map};
+use anser_engine::cluster::{ClusterReport, ClusterRequest, TableFormat, write_assignments, write_map};
 use anser_index::analysis::ClusterCount;
 use clap::Args;
 
@@ -20,7 +20,7 @@ const AUTO_RANGE: (usize, usize) = (2, 20);
 /// Arguments of `anser cluster`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser cluster reviews\n  anser cluster reviews --k 8 --map map.svg --out clusters.parquet\n  anser cluster reviews --k 8 --json\n\nWithout --k the number of clusters with the best silhouette on a sample is taken and stated."
+    after_help = "Examples:\n  anser cluster reviews\n  anser cluster reviews --k 8 --map map.svg --out clusters.parquet\n  anser cluster reviews --k 8 --json\n\nWithout --k the number of clusters with the best silhouette is taken and stated."
 )]
 pub(crate) struct ClusterArgs {
     /// Collection to cluster
@@ -47,6 +47,10 @@ pub(crate) struct ClusterArgs {
 
 impl ClusterArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        if let Some(path) = &self.out {
+            // A name that cannot be written is refused before the work, not after it.
+            TableFormat::of(path)?;
+        }
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
         let cancel = interrupt::cancel_on_interrupt();
