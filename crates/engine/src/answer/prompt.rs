@@ -6,23 +6,23 @@ use super::AnswerRequest;
 use super::words::has_han;
 
 /// The instruction. Short, because a model of a hundred million parameters loses the passages behind a long one.
-const SYSTEM: &str = "Answer the question using only the passages.";
+const SYSTEM: &str = "Answer the question by repeating what the passages say about it.";
 
-/// Two finished exchanges that show the model what an answer is: one sentence that keeps the passage's numbers and names.
-/// They say more to a small model than any instruction: with them its answers held the fact asked for in 82 % of 50
-/// questions, without them in 62 %.
+/// Two finished exchanges that show the model what an answer is: what the passage says, its numbers and names kept.
+/// They say more to a small model than any instruction, and since they are the same for every question, a generator that
+/// keeps the state of a common prompt prefix reads them once.
 const DEMONSTRATIONS: [Demonstration; 2] = [
     Demonstration {
         title: "When does the museum open?",
         text: "The museum opens at 8:15 on weekdays. Entry is free on the first Sunday.",
         question: "what time can i go in on a tuesday",
-        answer: "The museum opens at 8:15 on weekdays.",
+        answer: "The museum opens at 8:15 on weekdays. Entry is free on the first Sunday.",
     },
     Demonstration {
         title: "What does the garden tour cost?",
         text: "The garden tour costs 6.40 pounds for adults. It starts at the north gate.",
         question: "I want to see the garden with my wife. How much is that each?",
-        answer: "The garden tour costs 6.40 pounds for adults.",
+        answer: "The garden tour costs 6.40 pounds for adults. It starts at the north gate.",
     },
 ];
 
