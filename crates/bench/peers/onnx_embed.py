@@ -11,9 +11,10 @@ from peer import serve
 state = {}
 
 
-def load(model, tokenizer, threads, max_tokens):
+def load(model, tokenizer, threads, max_tokens, spin):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     state["session"] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     state["inputs"] = [i.name for i in state["session"].get_inputs()]
     state["tokenizer"] = tokenizers.Tokenizer.from_file(tokenizer)

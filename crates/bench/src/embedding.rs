@@ -70,18 +70,19 @@ pub(crate) fn run(
         embed(&embedder, &texts)?;
         Ok(vec![count / started.elapsed().as_secs_f64()])
     })];
-    let load = json!({
-        "op": "load", "threads": threads, "max_tokens": embedder.info().max_tokens,
-        "model": files.path("model.onnx")?, "tokenizer": files.path("tokenizer.json")?,
-    });
+    let (model, tokenizer) = (files.path("model.onnx")?, files.path("tokenizer.json")?);
     for peer in &task.peers {
+        let load = json!({
+            "op": "load", "threads": threads, "max_tokens": embedder.info().max_tokens,
+            "model": model, "tokenizer": tokenizer, "spin": peer.spin,
+        });
         let Some(mut process) = run.peer(&peer.label, "onnx_embed.py", threads, &load, &mut findings) else { continue };
         let theirs = ask(&mut process, peer, compared, true)?.vectors;
         let cosine = mean_cosine(&ours, theirs).map_err(|reason| process.failed(reason))?;
         let texts = &texts;
         let mut contender =
             Contender::new(&peer.label, move |_| Ok(vec![count / ask(&mut process, peer, texts, false)?.seconds]));
-        contender.quality = vec![Quality { measure: "mean cosine with Anser's", value: cosine }];
+        contender.quality = vec![Quality { measure: "cosine", value: cosine }];
         contenders.push(contender);
     }
     for contender in &mut contenders {
@@ -90,7 +91,11 @@ pub(crate) fn run(
     let figures = [Figure::new("embedding", "texts/s")];
     findings.rows = alternate(&workload.name, workload.repeats.at(run.scale), &figures, contenders, limits)?;
     findings.notes = vec![
-        format!("{} texts in one call, {threads} threads; {} texts compared.", texts.len(), compared.len()),
+        format!(
+            "{} texts in one call, {threads} threads; cosine: the mean over {} texts between the peer's vectors and Anser's.",
+            texts.len(),
+            compared.len()
+        ),
         "The share of the limit counts no padding; int8 products may exceed the f32 limit. Dynamic int8 scales span a \
          batch, so vectors depend a little on who shares it: Anser runs each text alone."
             .to_owned(),

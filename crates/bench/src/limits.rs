@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::error::BenchError;
 
 /// Rows and columns of the matrices that are multiplied.
-const SIDE: usize = 1536;
+const SIDE: usize = 1024;
 /// Bytes copied by all threads together, several times what caches hold.
 const COPIED: usize = 256 << 20;
 /// Each limit is the best of so many tries ...
-const TRIES: usize = 5;
+const TRIES: usize = 40;
 /// ... or of as many as fit in this time, but at least two: the first one wakes the processor up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Limits {
     pub(crate) threads: usize,
-    /// f32 operations a second in matrix products of 1536 by 1536, a multiplication and an addition counted as two.
+    /// f32 operations a second in matrix products of 1024 by 1024, a multiplication and an addition counted as two.
     pub(crate) gemm_f32_flops: f64,
     /// Bytes a second that a copy reads and writes, both counted.
     pub(crate) copy_bytes: f64,

@@ -7,6 +7,9 @@ use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use time::OffsetDateTime;
 
+/// Load average from which on somebody else is clearly at work.
+const BUSY: f64 = 0.7;
+
 /// What a report says about where it was made.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Machine {
@@ -19,7 +22,7 @@ pub(crate) struct Machine {
     pub(crate) memory_bytes: u64,
     pub(crate) os: String,
     pub(crate) kernel: String,
-    /// Runnable threads over the last minute when the bench began; over 0.5 means that others were working too.
+    /// Runnable threads over the last minute, when the bench began.
     pub(crate) load_average: f64,
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) recorded_at: OffsetDateTime,
@@ -39,6 +42,7 @@ impl Machine {
                 .with_cpu(CpuRefreshKind::nothing())
                 .with_memory(MemoryRefreshKind::nothing().with_ram()),
         );
+        let now = OffsetDateTime::now_utc();
         let unknown = || "unknown".to_owned();
         Self {
             cpu: system.cpus().first().map_or_else(unknown, |cpu| cpu.brand().trim().to_owned()),
@@ -49,12 +53,23 @@ impl Machine {
             os: System::long_os_version().unwrap_or_else(unknown),
             kernel: System::kernel_version().unwrap_or_else(unknown),
             load_average: System::load_average().one,
-            recorded_at: OffsetDateTime::now_utc(),
+            recorded_at: now.replace_nanosecond(0).unwrap_or(now),
             version: env!("CARGO_PKG_VERSION"),
             profile: if cfg!(debug_assertions) { "dev" } else { "release" },
             rustc: said_by("rustc", &["--version"]),
             revision: said_by("git", &["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]),
         }
+    }
+
+    /// A warning when others were at work before the bench began; then figures are lower and spreads wider.
+    pub(crate) fn busy(&self) -> Option<String> {
+        (self.load_average > BUSY).then(|| {
+            format!(
+                "Others are working on this machine (load average {:.1} on {} threads): all figures are lower than it can \
+                 do, and contenders whose threads wait for each other lose most.",
+                self.load_average, self.threads
+            )
+        })
     }
 }
 

@@ -80,6 +80,9 @@ fn bench(cli: &Cli) -> Result<(), BenchError> {
     let run = Run::new(scale, cli.python.as_deref())?;
     let mut report = Report { machine: Machine::here(), quick: cli.quick, workloads: Vec::new() };
     println!("{}", table::machine(&report.machine));
+    if let Some(warning) = report.machine.busy() {
+        println!("{warning}");
+    }
     if cli.python.is_none() {
         println!("Peers are left out: no --python was given.");
     }

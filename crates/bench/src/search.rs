@@ -20,7 +20,7 @@ use crate::corpus::{self, ClusteredVectors};
 use crate::error::BenchError;
 use crate::limits::Limits;
 use crate::peer::Peer;
-use crate::report::Quality;
+use crate::report::{Quality, Row};
 use crate::run::{Findings, Run};
 use crate::stats::recall;
 use crate::workload::{SearchTask, Workload};
@@ -66,6 +66,7 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &SearchTask, limits: &Li
     let figures: Vec<Figure> =
         task.ef_search.iter().map(|ef| Figure::new(format!("search, ef {ef}"), "queries/s")).collect();
     findings.rows.extend(alternate(&name, workload.repeats.at(run.scale), &figures, contenders, limits)?);
+    let alone = Limits::measure(1)?;
     findings.notes = vec![
         format!(
             "{count} vectors of {} dimensions in {} clusters, {queries} queries one by one on one thread, M {}, \
@@ -75,6 +76,11 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &SearchTask, limits: &Li
             task.m,
             task.ef_construction,
             workload.thread_count()
+        ),
+        format!(
+            "Limits with the one thread of a query: {:.0} GFLOP/s in f32 matrix products, {:.1} GB/s copied.",
+            alone.gemm_f32_flops / 1e9,
+            alone.copy_bytes / 1e9
         ),
         "Anser's search reads the hits' text from the database as well and its build writes a checksummed segment; the \
          peer returns row numbers from memory."
@@ -149,7 +155,7 @@ fn build(
     data: &ClusteredVectors,
     peer: Option<&Rc<RefCell<Peer>>>,
     limits: &Limits,
-) -> Result<Vec<crate::report::Row>, BenchError> {
+) -> Result<Vec<Row>, BenchError> {
     let documents = documents(&data.vectors)?;
     let count = documents.len() as f64;
     let info = EmbedderInfo {

@@ -1,8 +1,7 @@
 //! What a bench found, as a person reads it on a terminal.
 
-use std::fmt::Write as _;
-
 use comfy_table::{ContentArrangement, Table, presets};
+use time::format_description::well_known::Rfc3339;
 
 use crate::machine::Machine;
 use crate::report::{Measured, PeerState, Row};
@@ -25,6 +24,7 @@ pub(crate) fn machine(machine: &Machine) -> String {
     let cores = machine.cores.map_or_else(|| "unknown".to_owned(), |cores| cores.to_string());
     let memory = machine.memory_bytes as f64 / f64::from(1 << 30);
     let (revision, rustc) = (machine.revision.as_deref(), machine.rustc.as_deref());
+    let recorded_at = machine.recorded_at.format(&Rfc3339).unwrap_or_default();
     format!(
         "{} ({}), {cores} cores, {} threads, {memory:.0} GiB, {}, kernel {}\nAnser {} ({} profile), revision {}, {}, \
          load average {:.2} at {}",
@@ -38,14 +38,14 @@ pub(crate) fn machine(machine: &Machine) -> String {
         revision.unwrap_or("unknown"),
         rustc.unwrap_or("rustc unknown"),
         machine.load_average,
-        machine.recorded_at,
+        recorded_at,
     )
 }
 
 /// A workload's figures.
 pub(crate) fn workload(measured: &Measured) -> String {
     let limits = &measured.limits;
-    let mut out = format!(
+    let title = format!(
         "{}: {}\nLimits with {} threads: {:.0} GFLOP/s in f32 matrix products, {:.1} GB/s copied (read and written)\n",
         measured.workload.name,
         measured.workload.about,
@@ -53,39 +53,40 @@ pub(crate) fn workload(measured: &Measured) -> String {
         limits.gemm_f32_flops / 1e9,
         limits.copy_bytes / 1e9,
     );
-    let mut table = table(["figure", "who", "median", "lowest .. highest", "Anser is", "quality", "of the limit"]);
+    let mut table =
+        table(["figure", "unit", "who", "median", "lowest .. highest", "Anser is", "quality", "of the limit"]);
     let mut last = "";
     for row in &measured.rows {
-        let figure = if row.figure == last { String::new() } else { format!("{}, {}", row.figure, row.unit) };
+        table.add_row(cells(row, row.figure != last));
         last = &row.figure;
-        table.add_row(cells(figure, row));
     }
+    let mut lines = Vec::new();
     for peer in &measured.peers {
-        if let PeerState::Absent(reason) = &peer.state {
-            table.add_row([String::new(), peer.label.clone(), format!("no peer available: {reason}")]);
+        match &peer.state {
+            PeerState::Versions(versions) => {
+                let versions: Vec<String> = versions.iter().map(|(name, at)| format!("{name} {at}")).collect();
+                lines.push(format!("{}: {}", peer.label, versions.join(", ")));
+            }
+            PeerState::Absent(reason) => {
+                table.add_row(["", "", &peer.label, "no peer available"]);
+                lines.push(format!("{}: {reason}", peer.label));
+            }
         }
     }
-    out.push_str(&table.trim_fmt());
-    for peer in &measured.peers {
-        if let PeerState::Versions(versions) = &peer.state {
-            let versions: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-            let _ = write!(out, "\n{}: {}", peer.label, versions.join(", "));
-        }
-    }
-    for note in &measured.notes {
-        out.push('\n');
-        out.push_str(note);
-    }
-    out
+    lines.extend(measured.notes.iter().cloned());
+    format!("{title}{}\n{}", table.trim_fmt(), lines.join("\n"))
 }
 
-fn cells(figure: String, row: &Row) -> [String; 7] {
+/// A row; figure and unit are named in the first of several only.
+fn cells(row: &Row, first: bool) -> [String; 8] {
     let spread = &row.spread;
     let ratio = row.anser_ratio.map(|r| format!("{:.2} x ({:.2} .. {:.2})", r.median, r.min, r.max));
     let quality = row.quality.as_ref().map(|q| format!("{} {:.4}", q.measure, q.value));
     let share = row.share_of_limit.map(|s| format!("{:.0} % of {}", s.share * 100.0, s.limit));
+    let (figure, unit) = if first { (row.figure.as_str(), row.unit) } else { ("", "") };
     [
-        figure,
+        figure.to_owned(),
+        unit.to_owned(),
         row.contender.clone(),
         number(spread.median),
         format!("{} .. {}", number(spread.min), number(spread.max)),
@@ -107,7 +108,7 @@ fn number(value: f64) -> String {
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     if table.width().is_none() {
         table.set_width(WIDTH);
     }

@@ -97,6 +97,8 @@ pub(crate) struct EmbeddingPeer {
     pub(crate) batch: NonZeroUsize,
     /// Whether texts are put in order of length first.
     pub(crate) sort: bool,
+    /// Whether its threads wait for work by spinning, as they do unless told otherwise.
+    pub(crate) spin: bool,
 }
 
 /// Nearest neighbours.
