@@ -92,7 +92,7 @@ pub(crate) fn run(
     findings.rows = alternate(&workload.name, workload.repeats.at(run.scale), &figures, contenders, limits)?;
     findings.notes = vec![
         format!(
-            "{} texts in one call, {threads} threads; cosine: the mean over {} texts between the peer's vectors and Anser's.",
+            "{} texts in one call; threads: {threads}; cosine: the mean over {} texts between the peer's vectors and Anser's.",
             texts.len(),
             compared.len()
         ),

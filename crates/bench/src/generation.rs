@@ -101,7 +101,7 @@ pub(crate) fn run(
     // A round that is not counted warms both up.
     let warm = prompts.ours(&generator, rounds)?;
     findings.notes.push(format!(
-        "{} tokens of prompt (Anser's count), up to {} written, greedy, {threads} threads.",
+        "{} tokens of prompt (Anser's count), up to {} written, greedy; threads: {threads}.",
         warm.prompt_tokens, prompts.max_tokens
     ));
     let mut ours = Contender::new(ANSER, |round| Ok(prompts.ours(&generator, round)?.rates()));

@@ -70,7 +70,7 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &SearchTask, limits: &Li
     findings.notes = vec![
         format!(
             "{count} vectors of {} dimensions in {} clusters, {queries} queries one by one on one thread, M {}, \
-             efConstruction {}; built with {} threads.",
+             efConstruction {}; threads that build: {}.",
             task.dimension,
             task.clusters,
             task.m,

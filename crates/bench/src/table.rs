@@ -46,7 +46,7 @@ pub(crate) fn machine(machine: &Machine) -> String {
 pub(crate) fn workload(measured: &Measured) -> String {
     let limits = &measured.limits;
     let title = format!(
-        "{}: {}\nLimits with {} threads: {:.0} GFLOP/s in f32 matrix products, {:.1} GB/s copied (read and written)\n",
+        "{}: {}\nLimits (threads: {}): {:.0} GFLOP/s in f32 matrix products, {:.1} GB/s copied (read and written)\n",
         measured.workload.name,
         measured.workload.about,
         limits.threads,
