@@ -61,24 +61,47 @@ export interface StoredDocument {
 }
 
 /** What the server said was wrong. */
-export class ApiError extends Error {}
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status?: number,
+  ) {
+    super(message);
+  }
+}
+
+/** Where a key is kept until the tab is closed. */
+const KEY = "anser-api-key";
+
+/** Remembers the key that a server with keys asks for. */
+export function rememberKey(key: string): void {
+  sessionStorage.setItem(KEY, key);
+}
+
+function authorization(): Record<string, string> {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
 
 async function checked(response: Response): Promise<Response> {
   if (response.ok) return response;
   const body = await response.json().catch(() => null);
-  throw new ApiError(body?.error?.message ?? `the server replied ${response.status}`);
+  throw new ApiError(body?.error?.message ?? `the server replied ${response.status}`, response.status);
 }
 
 async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
-  const headers = { "Content-Type": "application/json" };
+  const headers = { "Content-Type": "application/json", ...authorization() };
   return checked(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: signal ?? null }));
 }
 
 const collectionPath = (name: string) => `/v1/collections/${encodeURIComponent(name)}`;
 
+async function get(path: string) {
+  return (await checked(await fetch(path, { headers: authorization() }))).json();
+}
+
 export async function collections(): Promise<Collection[]> {
-  const reply = await (await checked(await fetch("/v1/collections"))).json();
-  return reply.data;
+  return (await get("/v1/collections")).data;
 }
 
 export async function search(collection: string, query: string, signal: AbortSignal): Promise<SearchReply> {
@@ -86,7 +109,7 @@ export async function search(collection: string, query: string, signal: AbortSig
 }
 
 export async function storedDocument(collection: string, id: string): Promise<StoredDocument> {
-  return (await checked(await fetch(`${collectionPath(collection)}/documents/${encodeURIComponent(id)}`))).json();
+  return get(`${collectionPath(collection)}/documents/${encodeURIComponent(id)}`);
 }
 
 /** Asks, calls `onText` with each piece of the answer as it is written, and returns the finished answer. */

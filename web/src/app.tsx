@@ -1,7 +1,8 @@
 import { useEffect, useState } from "preact/hooks";
-import { type Collection, collections } from "./api";
+import { ApiError, type Collection, collections } from "./api";
 import { Ask } from "./ask";
 import { DocumentView, type Quoted } from "./document";
+import { KeyForm } from "./key";
 import { Search } from "./search";
 
 type Mode = "ask" | "search";
@@ -13,16 +14,24 @@ export function App() {
   const [mode, setMode] = useState<Mode>("ask");
   const [quoted, setQuoted] = useState<Quoted | null>(null);
   const [problem, setProblem] = useState("");
+  const [locked, setLocked] = useState(false);
 
-  useEffect(() => {
+  function load() {
     collections().then(
       (found) => {
         setKnown(found);
         setName((old) => old || (found[0]?.name ?? ""));
+        setProblem("");
+        setLocked(false);
       },
-      (error: Error) => setProblem(error.message),
+      (error: Error) => {
+        setProblem(error.message);
+        setLocked(error instanceof ApiError && error.status === 401);
+      },
     );
-  }, []);
+  }
+
+  useEffect(load, []);
 
   const current = known?.find((collection) => collection.name === name);
   return (
@@ -52,6 +61,7 @@ export function App() {
         )}
       </header>
       {problem && <p role="alert">{problem}</p>}
+      {locked && <KeyForm onKey={load} />}
       {known?.length === 0 && (
         <p>
           There is no collection yet. Make one with <code>anser ingest FILE --collection NAME</code> and reload this page.

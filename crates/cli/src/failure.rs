@@ -7,6 +7,8 @@ use anser_engine::EngineError;
 use anser_models::ModelsError;
 use anser_server::ServerError;
 
+use crate::config::env;
+
 /// A command's failure. Exit code 1 when the work failed, 2 when it was asked for wrongly.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -61,7 +63,11 @@ impl From<ModelsError> for Failure {
 
 impl From<ServerError> for Failure {
     fn from(error: ServerError) -> Self {
-        Self::failed(error.to_string())
+        let hint = match error {
+            ServerError::KeysRequired { .. } => format!(" ({}=key1,key2)", env::API_KEYS),
+            _ => String::new(),
+        };
+        Self::failed(format!("{error}{hint}"))
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Ter
     let options = ServerOptions { listen, api_keys: api_keys()?, ..ServerOptions::default() };
     let runtime =
         tokio::runtime::Runtime::new().map_err(|e| Failure::failed(format!("cannot start the async runtime: {e}")))?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let listener = anser_server::bind(listen).await?;
         let address = listener.local_addr()?;
         if terminal.is_json() {
@@ -47,7 +47,10 @@ pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Ter
             ))?;
         }
         Ok(anser_server::serve(listener, engine, options, shutdown()).await?)
-    })
+    });
+    // A model download that nobody waits for any more must not keep the process alive.
+    runtime.shutdown_background();
+    served
 }
 
 /// Keys come from the environment alone: on a command line every user of the machine could read them.

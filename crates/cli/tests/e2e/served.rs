@@ -9,7 +9,7 @@ fn a_collection_lives_its_whole_life_over_http() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path());
     let base = "/v1/collections";
-    assert_eq!(server.post(base, &json!({"name": "notes"})).0, 200);
+    assert_eq!(server.post(base, &json!({"name": "notes"})).0, 201);
     assert_eq!(server.post(base, &json!({"name": "notes"})).0, 409);
     let (status, unknown) = server.post(base, &json!({"name": "x", "colour": "red"}));
     assert_eq!(status, 400);
