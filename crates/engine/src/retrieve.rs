@@ -29,8 +29,10 @@ const REFETCH_ROUNDS: usize = 3;
 /// What to search for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchRequest {
-    /// The question or phrase.
+    /// The question or phrase; may be empty when a vector is given and nothing is reranked.
     pub query: String,
+    /// Searched for instead of the query's own vector; any length, as many dimensions as the collection has.
+    pub vector: Option<Vec<f32>>,
     /// Most hits to return, 1 to 100.
     pub limit: usize,
     /// Whether the reranker, if this engine has one, orders the hits.
@@ -43,7 +45,7 @@ pub struct SearchRequest {
 
 impl Default for SearchRequest {
     fn default() -> Self {
-        Self { query: String::new(), limit: 10, rerank: false, exact: None, min_score: None }
+        Self { query: String::new(), vector: None, limit: 10, rerank: false, exact: None, min_score: None }
     }
 }
 
@@ -63,7 +65,7 @@ pub struct SearchReply {
 
 impl SearchRequest {
     fn check(&self) -> Result<(), EngineError> {
-        if self.query.trim().is_empty() {
+        if self.query.trim().is_empty() && (self.rerank || self.vector.is_none()) {
             return Err(EngineError::invalid("query", "the query is empty; write what to search for"));
         }
         if !(1..=MAX_LIMIT).contains(&self.limit) {
@@ -84,7 +86,7 @@ impl Engine {
     /// Searches a collection by meaning.
     ///
     /// `NotFound` for an unknown collection, `Conflict` when another embedder made its vectors, `InvalidInput` for an
-    /// empty query or a limit out of range.
+    /// empty query, a limit out of range, or a vector that is zero, not finite or of another dimension.
     pub fn search(
         &self,
         collection: &str,
@@ -93,9 +95,17 @@ impl Engine {
     ) -> Result<SearchReply, EngineError> {
         request.check()?;
         let started = Instant::now();
-        let collection = self.collection_for_embedder(collection)?;
-        let embedder = self.models().embedder()?;
-        let query = embed_query(embedder.as_ref(), &request.query, cancel)?;
+        let (collection, query) = match &request.vector {
+            Some(vector) => {
+                let query = Embedding::normalize(vector.clone()).map_err(|error| error.with_param("vector"))?;
+                (self.collection(collection)?, query)
+            }
+            None => {
+                let collection = self.collection_for_embedder(collection)?;
+                let embedder = self.models().embedder()?;
+                (collection, embed_query(embedder.as_ref(), &request.query, cancel)?)
+            }
+        };
         let wanted = if request.rerank { request.limit.max(RERANK_POOL) } else { request.limit };
         let (mut hits, explain) = fetch_distinct(&collection, &query, wanted, request, cancel)?;
         let retrieve_ms = milliseconds(started);

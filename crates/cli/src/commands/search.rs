@@ -41,6 +41,7 @@ impl SearchArgs {
         let engine = compose::engine(settings, terminal.progress())?;
         let request = SearchRequest {
             query: self.query.clone(),
+            vector: None,
             limit: usize::from(self.limit),
             rerank: self.rerank,
             exact: self.exact.then_some(true),

@@ -28,6 +28,17 @@ fn a_collection_lives_its_whole_life_over_http() {
     assert_eq!((status, report["inserted"].as_u64(), report["rejected"].as_u64()), (200, Some(2), Some(1)), "{report}");
     let (_, found) = server.post("/v1/collections/notes/search", &json!({"query": "hot water", "limit": 1}));
     assert_eq!(found["hits"][0]["chunk"]["document_id"], "a", "{found}");
+    let (_, embedded) = server.post(
+        "/v1/embeddings",
+        &json!({"model": "bge-small-en-v1.5", "input": "The lamp is dim.", "encoding_format": "float"}),
+    );
+    let vector = &embedded["data"][0]["embedding"];
+    let (_, near) = server.post("/v1/collections/notes/search", &json!({"vector": vector, "limit": 1}));
+    assert_eq!(near["hits"][0]["chunk"]["document_id"], "b", "{near}");
+    let (status, wrong) = server.post("/v1/collections/notes/search", &json!({"vector": [0.6, 0.8]}));
+    let message = wrong["error"]["message"].as_str().unwrap();
+    assert!(status == 400 && message.contains('2') && message.contains("384"), "{wrong}");
+
     assert_eq!(server.post("/v1/collections/notes/documents/delete", &json!({"ids": ["a"]})).0, 200);
     let (_, found) = server.post("/v1/collections/notes/search", &json!({"query": "hot water", "limit": 5}));
     assert_eq!(found["hits"].as_array().unwrap().len(), 2, "{found}");

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchBody {
+    #[serde(default)]
     query: String,
+    #[serde(default)]
+    vector: Option<Vec<f32>>,
     #[serde(default)]
     limit: Option<usize>,
     #[serde(default)]
@@ -23,6 +26,7 @@ impl From<SearchBody> for SearchRequest {
     fn from(body: SearchBody) -> Self {
         Self {
             query: body.query,
+            vector: body.vector,
             limit: body.limit.unwrap_or(Self::default().limit),
             rerank: body.rerank,
             exact: body.exact,
