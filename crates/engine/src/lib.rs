@@ -20,8 +20,8 @@ pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use evaluate::{AnswerEvaluation, AnswerMiss, LabelledQuestion, MissKind, RetrievalEvaluation, RetrievalMiss};
 pub use ingest::{
-    AttributeField, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS, ResolvedField, ResolvedFields,
-    RowError,
+    AttributeField, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS, ResolvedField,
+    ResolvedFields, RowError,
 };
 pub use retrieve::{SearchReply, SearchRequest};
 pub use served::{ModelLoader, ServedModel, ServedModels, ServedRole};

@@ -95,16 +95,13 @@ impl Engine {
     ) -> Result<SearchReply, EngineError> {
         request.check()?;
         let started = Instant::now();
-        let (collection, query) = match &request.vector {
-            Some(vector) => {
-                let query = Embedding::normalize(vector.clone()).map_err(|error| error.with_param("vector"))?;
-                (self.collection(collection)?, query)
-            }
-            None => {
-                let collection = self.collection_for_embedder(collection)?;
-                let embedder = self.models().embedder()?;
-                (collection, embed_query(embedder.as_ref(), &request.query, cancel)?)
-            }
+        let (collection, query) = if let Some(vector) = &request.vector {
+            let query = Embedding::normalize(vector.clone()).map_err(|error| error.with_param("vector"))?;
+            (self.collection(collection)?, query)
+        } else {
+            let collection = self.collection_for_embedder(collection)?;
+            let embedder = self.models().embedder()?;
+            (collection, embed_query(embedder.as_ref(), &request.query, cancel)?)
         };
         let wanted = if request.rerank { request.limit.max(RERANK_POOL) } else { request.limit };
         let (mut hits, explain) = fetch_distinct(&collection, &query, wanted, request, cancel)?;
