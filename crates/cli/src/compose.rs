@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anser_core::storage::DataDir;
 use anser_core::{Embedder, Generator, Progress, Reranker};
 use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker};
-use anser_engine::{Engine, EngineOptions, ModelLoader, ServedModels};
+use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels};
 use anser_generate::{GeneratorOptions, LlamaGenerator};
 use anser_models::{ModelFiles, ModelStore, ModelStoreOptions};
 
@@ -27,7 +27,8 @@ pub(crate) fn model_store(settings: &Settings) -> ModelStore {
 pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result<Arc<Engine>, Failure> {
     let data = DataDir::open(&settings.data_dir)?;
     let loader = Loader { store: model_store(settings), settings: settings.clone(), progress };
-    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), EngineOptions::default())?))
+    let options = EngineOptions { index: IndexOptions { threads: settings.threads, ..IndexOptions::default() } };
+    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), options)?))
 }
 
 struct Loader {
@@ -75,6 +76,7 @@ impl ModelLoader for Loader {
 
     fn generator(&self) -> anser_core::Result<Arc<dyn Generator>> {
         let files = self.files(&self.settings.chat)?;
-        Ok(Arc::new(LlamaGenerator::load(&files, &GeneratorOptions::default())?))
+        let options = GeneratorOptions { threads: self.settings.threads, ..GeneratorOptions::default() };
+        Ok(Arc::new(LlamaGenerator::load(&files, &options)?))
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anser_models::{DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use etcetera::BaseStrategy;
 use serde::Deserialize;
 
@@ -54,7 +55,7 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE", env = env::CONFIG)]
     pub(crate) config: Option<PathBuf>,
     /// Never touch the network
-    #[arg(long, global = true, env = env::OFFLINE)]
+    #[arg(long, global = true, env = env::OFFLINE, value_parser = FalseyValueParser::new())]
     pub(crate) offline: bool,
     /// Python interpreter whose pip fetches models [default: python3, then python]
     #[arg(long, global = true, value_name = "FILE", env = env::PYTHON, hide_short_help = true)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{demo, example, json, run, stderr, tool};
+use crate::support::{anser, assert_failed, demo, example, json, run, stderr, tool};
 
 #[test]
 fn ingest_search_cluster_and_export_work_on_a_csv_file() {
@@ -77,6 +77,18 @@ fn models_are_listed_with_state_and_licence() {
     let chat = models.as_array().unwrap().iter().find(|m| m["role"] == "chat").unwrap();
     assert_eq!(chat["licence"], "Apache-2.0");
     assert!(chat["path"].is_string(), "{chat}");
+}
+
+#[test]
+fn offline_a_missing_model_is_named_with_the_command_that_gets_it() {
+    let data = tempfile::tempdir().unwrap();
+    let output = anser(data.path())
+        .args(["models", "pull", "bge-small-en-v1.5"])
+        .env("ANSER_OFFLINE", "1")
+        .env("ANSER_MODELS_DIR", data.path().join("empty"))
+        .output()
+        .unwrap();
+    assert_failed(&output, 1, &["bge-small-en-v1.5", "anser models pull"]);
 }
 
 #[test]
