@@ -97,7 +97,7 @@ impl Demo<'_> {
     }
 
     fn ingest(&self, collection: &str, format: FileFormat, data: &'static str) -> Result<serde_json::Value, Failure> {
-        let options = IngestOptions::default();
+        let options = IngestOptions { name: Some(collection.to_owned()), ..IngestOptions::default() };
         let source = Box::new(data.as_bytes());
         let report = self.engine.ingest_reader(collection, format, source, &options, self.progress, self.cancel)?;
         if !self.terminal.is_json() {
