@@ -9,8 +9,9 @@ VENV := target/venv
 VENV_PYTHON := $(VENV)/bin/python
 BENCH_VENV := target/bench-venv
 BENCH_PYTHON := $(BENCH_VENV)/bin/python
-export ANSER_MODELS_DIR ?= $(CURDIR)/target/models
 DATA_DIR ?= target/demo
+# Where the demo keeps its models too, so that they are downloaded once.
+export ANSER_MODELS_DIR ?= $(abspath $(DATA_DIR))/models
 LISTEN ?= 127.0.0.1:8080
 
 .PHONY: help demo serve test lint bench web clean

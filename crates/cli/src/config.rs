@@ -103,6 +103,8 @@ struct ConfigFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
+    /// Whether `data_dir` was chosen by hand, so that a command to type next must name it again.
+    pub(crate) data_dir_given: bool,
     pub(crate) models_dir: PathBuf,
     pub(crate) local_models: Option<PathBuf>,
     pub(crate) offline: bool,
@@ -134,6 +136,7 @@ impl Settings {
         let default_listen = || DEFAULT_LISTEN.parse().map_err(|e| Failure::failed(format!("{DEFAULT_LISTEN}: {e}")));
         Ok(Self {
             models_dir: args.models_dir.clone().or(file.models_dir).unwrap_or_else(|| data_dir.join("models")),
+            data_dir_given: args.data_dir.is_some(),
             data_dir,
             local_models: args.local_models.clone().or(file.local_models),
             offline: args.offline || file.offline.unwrap_or(false),

@@ -73,8 +73,13 @@ impl DemoArgs {
                 bytes(data),
                 bytes(models)
             ))?;
+            let folder = match settings.data_dir_given {
+                true => format!(" --data-dir {}", settings.data_dir.display()),
+                false => String::new(),
+            };
             terminal.line(format!(
-                "Next: anser ask {FAQ_COLLECTION} \"…\", anser search {REVIEWS_COLLECTION} \"…\", anser serve"
+                "Next: anser{folder} ask {FAQ_COLLECTION} \"…\", anser{folder} search {REVIEWS_COLLECTION} \"…\", \
+                 anser{folder} serve"
             ))?;
         }
         if self.no_serve {
