@@ -35,7 +35,7 @@ mod tests {
         let close = hit(1, "a", "text", MIN_COSINE + 0.01);
         let far = hit(2, "b", "text", MIN_COSINE - 0.01);
         assert!(!too_weak(&[close.clone(), far.clone()]));
-        assert!(too_weak(&[far.clone()]));
+        assert!(too_weak(std::slice::from_ref(&far)));
         let logit = |hit: &ScoredChunk, logit| ScoredChunk { rerank_score: Some(logit), ..hit.clone() };
         assert!(too_weak(&[logit(&close, -11.0)]));
         assert!(!too_weak(&[logit(&far, 5.0)]));

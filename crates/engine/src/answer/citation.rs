@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn another_name_forbids_the_citation() {
         let post = passage(1, "a", "Parcels to Norway travel with Velo Post.");
-        assert_eq!(cite_all("All parcels to Norway travel with Velo Post.", &[post.clone()]).len(), 1);
+        assert_eq!(cite_all("All parcels to Norway travel with Velo Post.", std::slice::from_ref(&post)).len(), 1);
         assert!(cite_all("All parcels to Sweden travel with Velo Post.", &[post]).is_empty());
     }
 

@@ -1,9 +1,9 @@
 //! Small stand-ins for models and hits, shared by the unit tests.
 
 use anser_core::{
-    ByteSpan, CancelToken, ChatMessage, Chunk, ChunkId, ContextPassage, DocumentId, EmbedPurpose, Embedded, Embedder,
-    EmbedderInfo, Embedding, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
-    ScoredChunk, TokenUsage,
+    Attributes, ByteSpan, CancelToken, ChatMessage, Chunk, ChunkId, ContextPassage, DocumentId, EmbedPurpose, Embedded,
+    Embedder, EmbedderInfo, Embedding, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator,
+    GeneratorInfo, ScoredChunk, TokenUsage,
 };
 
 use super::words::Words;
@@ -22,7 +22,7 @@ pub(crate) fn hit(id: u64, document: &str, text: &str, score: f32) -> ScoredChun
         score,
         rerank_score: None,
         title: None,
-        attributes: Default::default(),
+        attributes: Attributes::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use anser_core::{
     ByteSpan, CancelToken, Citation, ContextPassage, Embedder, FinishReason, Generator, ScoredChunk, TokenUsage,
 };
 
-use super::citation::Evidence;
+use super::citation::{Evidence, Link};
 use super::context::{self, Budget};
 use super::stop::with_own_token;
 use super::stream::SentenceStream;
@@ -24,9 +24,6 @@ const DEFAULT_MAX_TOKENS: usize = 96;
 
 /// Tokens of all passages together unless the request says otherwise.
 const DEFAULT_CONTEXT_TOKENS: usize = 768;
-
-/// Best support that at least one sentence must reach; below it the model has ignored the passages.
-const MIN_GROUNDED: f32 = 0.4;
 
 /// Letters and digits from which on a sentence said twice is a loop. "Yes." may come again.
 const MIN_REPEAT: usize = 8;
@@ -116,7 +113,6 @@ struct Draft<'a> {
     passed_on: usize,
     said: HashSet<String>,
     citations: Vec<Citation>,
-    grounded: bool,
     ended: bool,
     failure: Option<EngineError>,
 }
@@ -132,7 +128,6 @@ impl<'a> Draft<'a> {
             passed_on: 0,
             said: HashSet::new(),
             citations: Vec::new(),
-            grounded: false,
             ended: false,
             failure: None,
         }
@@ -141,6 +136,11 @@ impl<'a> Draft<'a> {
     /// Whether nothing more is taken: the model repeated itself, made a number up, or alignment failed.
     fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether a passage supports at least one sentence. A model that ignores its passages says nothing they support.
+    fn grounded(&self) -> bool {
+        !self.citations.is_empty()
     }
 
     /// Takes the next sentence, the white space behind it included.
@@ -153,6 +153,7 @@ impl<'a> Draft<'a> {
         let words = Words::of(sentence);
         let founded = |number: &String| self.evidence.holds_number(number) || self.question.numbers.contains(number);
         if repeated || !words.numbers.iter().all(founded) {
+            tracing::debug!(sentence, repeated, "the answer ends before a sentence that repeats or makes up a number");
             self.ended = true;
             return;
         }
@@ -181,17 +182,15 @@ impl<'a> Draft<'a> {
 
     fn align(&mut self, span: ByteSpan) -> Result<(), EngineError> {
         let Some(sentence) = span.slice(&self.text) else { return Ok(()) };
-        let Some(link) = self.evidence.support(sentence, self.writer.embedder, self.writer.cancel)? else {
-            return Ok(());
-        };
-        self.grounded |= link.support() >= MIN_GROUNDED;
-        self.citations.extend(link.into_citation(span));
+        let link = self.evidence.support(sentence, self.writer.embedder, self.writer.cancel)?;
+        tracing::debug!(sentence, support = link.as_ref().map(Link::support), "aligned");
+        self.citations.extend(link.and_then(|link| link.into_citation(span)));
         Ok(())
     }
 
     fn pass_on(&mut self) {
         let end = self.text.trim_end().len();
-        if self.grounded && end > self.passed_on {
+        if self.grounded() && end > self.passed_on {
             (self.emit)(&self.text[self.passed_on..end]);
             self.passed_on = end;
         }
@@ -203,6 +202,6 @@ impl<'a> Draft<'a> {
             return Err(failure);
         }
         self.text.truncate(self.passed_on);
-        if self.grounded { Ok((Some(self.text), self.citations)) } else { Ok((None, Vec::new())) }
+        if self.grounded() { Ok((Some(self.text), self.citations)) } else { Ok((None, Vec::new())) }
     }
 }

@@ -1,13 +1,15 @@
 //! Questions to a real store, with an embedder of word hashes, a reranker of shared words and a generator that says what
 //! it is told.
 
+#![expect(clippy::unwrap_used, reason = "the shop that the tests share is made outside of test functions")]
+
 use std::sync::Arc;
 
 use anser_core::storage::DataDir;
 use anser_core::{
-    Answer, CancelToken, ChatMessage, Document, DocumentId, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding,
-    ErrorKind, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo, NoProgress,
-    Reranker, Result, TokenUsage,
+    Answer, Attributes, CancelToken, ChatMessage, Document, DocumentId, EmbedPurpose, Embedded, Embedder, EmbedderInfo,
+    Embedding, ErrorKind, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
+    NoProgress, Reranker, Result, TokenUsage,
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
@@ -195,7 +197,7 @@ impl Shop {
             id: DocumentId::new(*id).unwrap(),
             title: Some((*title).to_owned()),
             text: (*text).to_owned(),
-            attributes: Default::default(),
+            attributes: Attributes::new(),
         });
         engine.ingest_documents("faq", documents.collect(), &NoProgress, &CancelToken::new()).unwrap();
         Self { engine, speaker, _folder: folder }
@@ -241,7 +243,7 @@ fn a_question_about_something_else_is_not_put_to_the_model() {
     let shop = Shop::open("The return label costs 2.95 euros.");
     let (answer, deltas, shown) = shop.ask("Who painted sunflowers?");
     assert!(answer.abstained && answer.citations.is_empty() && answer.finish_reason.is_none());
-    assert_eq!(deltas, [answer.text.clone()]);
+    assert_eq!(deltas, std::slice::from_ref(&answer.text));
     assert_eq!(shown, answer.passages.len());
     assert!(shown > 0, "the nearest passages are shown");
     assert!(shop.speaker.asked.lock().is_empty());
@@ -252,7 +254,7 @@ fn what_the_model_makes_up_becomes_an_abstention() {
     let shop = Shop::open("The return label costs 99 euros. Green horses sleep well.");
     let (answer, deltas, _) = shop.ask("What does the label to return an article cost?");
     assert!(answer.abstained);
-    assert_eq!(deltas, [answer.text.clone()]);
+    assert_eq!(deltas, std::slice::from_ref(&answer.text));
     assert_eq!(answer.finish_reason, Some(FinishReason::Stop));
 }
 
