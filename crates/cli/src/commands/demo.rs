@@ -73,9 +73,10 @@ impl DemoArgs {
                 bytes(data),
                 bytes(models)
             ))?;
-            let folder = match settings.data_dir_given {
-                true => format!(" --data-dir {}", settings.data_dir.display()),
-                false => String::new(),
+            let folder = if settings.data_dir_given {
+                format!(" --data-dir {}", settings.data_dir.display())
+            } else {
+                String::new()
             };
             terminal.line(format!(
                 "Next: anser{folder} ask {FAQ_COLLECTION} \"…\", anser{folder} search {REVIEWS_COLLECTION} \"…\", \

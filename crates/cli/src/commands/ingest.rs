@@ -60,10 +60,10 @@ impl IngestArgs {
         } else {
             self.print_next(terminal, &engine)?;
         }
-        match reports.iter().all(|r| r.inserted + r.replaced + r.unchanged == 0) {
-            true => Err(Failure::failed("no row could be read into the collection; see the reasons above")),
-            false => cancelled(&cancel),
+        if reports.iter().all(|r| r.inserted + r.replaced + r.unchanged == 0) {
+            return Err(Failure::failed("no row could be read into the collection; see the reasons above"));
         }
+        cancelled(&cancel)
     }
 
     fn options(&self) -> Result<IngestOptions, Failure> {
