@@ -13,11 +13,26 @@ const MIN_RELEVANCE: f32 = 0.53;
 /// between embedders, so this is right for bge-small-en-v1.5 and its like, and merely cautious for others.
 const MIN_COSINE: f32 = 0.60;
 
+/// Relevance and cosine from which on the best hit may answer in its own words when the model's words are not supported.
+/// Higher than for asking the model, whose words are checked against the passages: nothing checks that a quote answers.
+const MIN_QUOTABLE_RELEVANCE: f32 = 0.70;
+const MIN_QUOTABLE_COSINE: f32 = 0.75;
+
 /// Whether the hits, best first, are too weak to answer from.
 pub(super) fn too_weak(hits: &[ScoredChunk]) -> bool {
-    let Some(best) = hits.first() else { return true };
-    let least = if best.rerank_score.is_some() { MIN_RELEVANCE } else { MIN_COSINE };
-    relevance(best) < least
+    !best_reaches(hits, MIN_RELEVANCE, MIN_COSINE)
+}
+
+/// Whether the best hit is so near the question that a sentence of it is an answer.
+pub(super) fn quotable(hits: &[ScoredChunk]) -> bool {
+    best_reaches(hits, MIN_QUOTABLE_RELEVANCE, MIN_QUOTABLE_COSINE)
+}
+
+fn best_reaches(hits: &[ScoredChunk], least_relevance: f32, least_cosine: f32) -> bool {
+    hits.first().is_some_and(|best| {
+        let least = if best.rerank_score.is_some() { least_relevance } else { least_cosine };
+        relevance(best) >= least
+    })
 }
 
 #[cfg(test)]

@@ -128,6 +128,27 @@ impl<'a> Evidence<'a> {
         Ok(best)
     }
 
+    /// The sentence nearest in meaning to a question, as its own support. `None` when no passage holds a word.
+    pub(super) fn nearest(
+        &'a self,
+        question: &str,
+        embedder: &dyn Embedder,
+        cancel: &CancelToken,
+    ) -> Result<Option<Link<'a>>, EngineError> {
+        let asked = embedder.embed(&[question.to_owned()], EmbedPurpose::Query, cancel)?.pop();
+        let Some(asked) = asked.map(|one| one.embedding) else { return Ok(None) };
+        let mut nearest: Option<(f32, Link<'a>)> = None;
+        for passage in &self.passages {
+            for source in passage.sentences.iter().filter(|source| !source.words.terms.is_empty()) {
+                let cosine = asked.cosine(&source.embedding)?;
+                if nearest.as_ref().is_none_or(|(best, _)| cosine > *best) {
+                    nearest = Some((cosine, Link { passage: passage.shown, span: source.span, support: 1.0 }));
+                }
+            }
+        }
+        Ok(nearest.map(|(_, link)| link))
+    }
+
     /// All runs of sentences of one passage that hold the claim's numbers and names.
     fn links(&'a self, passage: &'a Passage<'a>, claim: &Claim) -> Result<Vec<Link<'a>>, EngineError> {
         let mut found = Vec::new();
@@ -186,7 +207,12 @@ impl<'a> Evidence<'a> {
     }
 }
 
-impl Link<'_> {
+impl<'a> Link<'a> {
+    /// The text of the passage that supports.
+    pub(super) fn quote(&self) -> Option<&'a str> {
+        self.span.slice(&self.passage.text)
+    }
+
     /// How well the quote supports the sentence, in [0, 1].
     pub(super) fn support(&self) -> f32 {
         self.support
@@ -197,7 +223,7 @@ impl Link<'_> {
         if self.support < MIN_SUPPORT {
             return None;
         }
-        let quote = self.span.slice(&self.passage.text)?;
+        let quote = self.quote()?;
         let start = self.passage.span.start + self.span.start;
         Some(Citation {
             number: self.passage.number,

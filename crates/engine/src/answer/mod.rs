@@ -92,7 +92,8 @@ impl Engine {
     /// Answers a question from a collection, with citations, or abstains when nothing found supports an answer.
     ///
     /// Each sentence is checked before it is passed on: the answer ends before one that repeats an earlier one or holds a
-    /// number that neither passages nor question hold, and when no sentence is grounded in a passage it is an abstention.
+    /// number that neither passages nor question hold. When no sentence is grounded in a passage, the answer is the
+    /// passages' sentence nearest to the question if they are very near, and an abstention otherwise.
     ///
     /// Blocks until done. When `cancel` is set before anything was passed on, the call fails with `Cancelled`; after it,
     /// the text so far is returned with [`FinishReason::Cancelled`].

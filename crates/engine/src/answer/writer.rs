@@ -12,7 +12,7 @@ use super::context::{self, Budget};
 use super::stop::with_own_token;
 use super::stream::SentenceStream;
 use super::words::{Words, normalized, sentences};
-use super::{AnswerEvent, AnswerRequest, prompt};
+use super::{AnswerEvent, AnswerRequest, abstain, prompt};
 use crate::EngineError;
 use crate::retrieve::milliseconds;
 
@@ -30,7 +30,7 @@ const MIN_REPEAT: usize = 8;
 
 /// What came of writing an answer.
 pub(super) struct Written {
-    /// The text; `None` when no sentence of it is grounded in a passage.
+    /// The text; `None` when no sentence of it is grounded in a passage and none of the passages can stand for it.
     pub(super) text: Option<String>,
     pub(super) citations: Vec<Citation>,
     pub(super) passages: Vec<ContextPassage>,
@@ -84,13 +84,28 @@ impl Writer<'_> {
             FinishReason::Cancelled if !caller_left => FinishReason::Stop,
             reason => reason,
         };
-        let (text, citations) = draft.conclude()?;
+        let (mut text, mut citations) = draft.conclude()?;
         if caller_left && text.is_none() {
             return Err(anser_core::Error::cancelled().into());
+        }
+        if text.is_none()
+            && abstain::quotable(hits)
+            && let Some((quote, citation)) = self.quote(&evidence)?
+        {
+            on_event(AnswerEvent::Delta(&quote));
+            (text, citations) = (Some(quote), vec![citation]);
         }
         let generate_ms = milliseconds(started);
         drop(evidence);
         Ok(Written { text, citations, passages, finish_reason, usage: generation.usage, generate_ms })
+    }
+
+    /// A sentence of the passages as the answer, for when the model's own words have no support in them.
+    fn quote(&self, evidence: &Evidence<'_>) -> Result<Option<(String, Citation)>, EngineError> {
+        let Some(link) = evidence.nearest(&self.request.question, self.embedder, self.cancel)? else { return Ok(None) };
+        let Some(quote) = link.quote().map(str::to_owned) else { return Ok(None) };
+        let whole = ByteSpan { start: 0, end: quote.len() };
+        Ok(link.into_citation(whole).map(|citation| (quote, citation)))
     }
 
     fn choose(&self, hits: &[ScoredChunk], max_tokens: usize) -> Result<Vec<ContextPassage>, EngineError> {

@@ -250,10 +250,25 @@ fn a_question_about_something_else_is_not_put_to_the_model() {
 }
 
 #[test]
-fn what_the_model_makes_up_becomes_an_abstention() {
+fn what_the_model_makes_up_is_replaced_by_a_quote_of_a_near_passage() {
     let shop = Shop::open("The return label costs 99 euros. Green horses sleep well.");
-    let (answer, deltas, _) = shop.ask("What does the label to return an article cost?");
-    assert!(answer.abstained);
+    let (answer, deltas, _) = shop.ask("What does the return label cost in euros?");
+    assert!(!answer.abstained, "{answer:?}");
+    assert_eq!(deltas, std::slice::from_ref(&answer.text));
+    let [citation] = answer.citations.as_slice() else { panic!("{answer:?}") };
+    assert_eq!(citation.quote, answer.text);
+    assert_eq!(citation.answer_span.slice(&answer.text), Some(answer.text.as_str()));
+    let stored = shop.engine.collection("faq").unwrap().document(&citation.document_id).unwrap().unwrap();
+    assert_eq!(citation.span.slice(&stored.text), Some(citation.quote.as_str()));
+}
+
+#[test]
+fn what_the_model_makes_up_about_distant_passages_is_an_abstention() {
+    let shop = Shop::open("Green horses sleep well.");
+    let (answer, deltas, _) =
+        shop.ask("Can you tell me please if an article of mine might somehow be returned someday?");
+    assert!(answer.abstained, "{answer:?}");
+    assert_eq!(shop.speaker.asked.lock().len(), 1, "the model was asked");
     assert_eq!(deltas, std::slice::from_ref(&answer.text));
     assert_eq!(answer.finish_reason, Some(FinishReason::Stop));
 }
