@@ -181,7 +181,7 @@ async fn drain(body: Body, limit: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::answers::SearchBody;
+    use crate::wire::answers::{AnswerBody, SearchBody};
     use crate::wire::collections::DeleteDocuments;
     use crate::wire::error::ErrorDetail;
     use proptest::prelude::*;
@@ -203,7 +203,7 @@ mod tests {
         let unknown = failure::<SearchBody>(r#"{"query":"a","qurey":1}"#);
         assert_eq!((unknown.param.as_deref(), unknown.code.as_ref()), (Some("qurey"), "unknown_parameter"));
         assert!(unknown.message.contains("qurey") && unknown.message.contains("`query`"), "{}", unknown.message);
-        assert_eq!(failure::<SearchBody>("{}").param.as_deref(), Some("query"));
+        assert_eq!(failure::<AnswerBody>("{}").param.as_deref(), Some("question"));
         assert_eq!(failure::<SearchBody>(r#"{"query":"a","limit":"x"}"#).param.as_deref(), Some("limit"));
         assert_eq!(failure::<DeleteDocuments>(r#"{"ids":["a",""]}"#).param.as_deref(), Some("ids[1]"));
     }
