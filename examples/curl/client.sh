@@ -28,5 +28,5 @@ call "$url/v1/collections/curl-example/search" -d '{"query": "how fast is the wa
 call -X DELETE "$url/v1/collections/curl-example"
 
 echo "# ask, and read the answer while it is written"
-call --no-buffer "$url/v1/collections/$collection/answers" -d '{"question": "How many days do I have to return something?", "stream": true}'
+call --no-buffer "$url/v1/collections/$collection/answers" -d '{"question": "Until when is a gift card valid?", "stream": true}'
 echo ok

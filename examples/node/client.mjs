@@ -37,7 +37,7 @@ await assert.rejects(client.embeddings.create({ model: "no-such-model", input: "
 const reply = await fetch(`${url}/v1/collections/${collection}/answers`, {
   method: "POST",
   headers: { "Content-Type": "application/json", Authorization: `Bearer ${client.apiKey}` },
-  body: JSON.stringify({ question: "How many days do I have to return something?" }),
+  body: JSON.stringify({ question: "Until when is a gift card valid?" }),
 });
 assert.equal(reply.status, 200);
 const answer = await reply.json();

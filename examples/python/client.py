@@ -76,7 +76,7 @@ def answer() -> None:
     """An answer with citations, through the native route."""
     request = urllib.request.Request(
         f"{URL}/v1/collections/{COLLECTION}/answers",
-        data=json.dumps({"question": "How many days do I have to return something?"}).encode(),
+        data=json.dumps({"question": "Until when is a gift card valid?"}).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {client.api_key}"},
     )
     with urllib.request.urlopen(request) as response:

@@ -19,16 +19,16 @@ try {
   await page.getByLabel("Collection").selectOption("shop-faq");
 
   // The answer arrives in pieces, then with its citations.
-  await page.getByLabel("Question").fill("How many days do I have to return something?");
+  await page.getByLabel("Question").fill("Until when is a gift card valid?");
   await page.getByRole("button", { name: "Ask", exact: true }).click();
   await page.locator(".answer[data-finished=true]").waitFor({ timeout: 120_000 });
   const answer = await page.locator(".answer").innerText();
-  assert.match(answer, /45 days/);
+  assert.match(answer, /4 years/);
 
   // A citation opens the quoted document at the quoted place.
   await page.locator(".citation").first().click();
   await page.locator("aside.document mark").waitFor();
-  assert.match(await page.locator("aside.document mark").innerText(), /45 days/);
+  assert.match(await page.locator("aside.document mark").innerText(), /4 years/);
   if (process.env.ANSER_SCREENSHOT) await page.screenshot({ path: process.env.ANSER_SCREENSHOT });
 
   // A question that the texts cannot answer is declined and shows what is nearest.

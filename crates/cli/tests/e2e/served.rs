@@ -61,7 +61,7 @@ fn a_change_by_the_command_line_is_seen_by_a_running_server() {
 #[test]
 fn an_answer_over_http_equals_the_one_on_the_command_line() {
     let (data, _) = demo();
-    let question = "how many days do I have to return something?";
+    let question = "until when is a gift card valid?";
     let typed = crate::support::json(data, ["ask", "shop-faq", question]);
     let server = Server::start(data);
     let (status, sent) = server.post("/v1/collections/shop-faq/answers", &json!({"question": question}));
