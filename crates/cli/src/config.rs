@@ -78,8 +78,15 @@ pub(crate) struct GlobalArgs {
     /// No progress bars
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-    /// What to log to standard error, e.g. "info" or "anser_server=debug"
-    #[arg(long, global = true, value_name = "FILTER", env = env::LOG, hide_short_help = true)]
+    /// What to log to standard error
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        env = env::LOG,
+        hide_short_help = true,
+        help = "What to log to standard error, e.g. \"info\" or \"anser_server=debug\""
+    )]
     pub(crate) log: Option<String>,
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct Terminal {
     colour: bool,
 }
 
+#[expect(
+    clippy::unused_self,
+    reason = "commands write through the terminal they were given, whatever it knows of itself"
+)]
 impl Terminal {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -11,6 +11,11 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::terminal::{Terminal, snippet};
 
+/// How a file of questions looks.
+const QUESTIONS_HELP: &str = "JSONL, one question a line: {\"id\": \"q-1\", \"question\": \"…\", \"answers\": [ids of \
+    documents that answer it], \"key_fact\": [texts, one of which an answer must hold]}. A question without answers is \
+    one that the collection cannot answer";
+
 /// Misses that are printed; all of them are in the JSON.
 const SHOWN_MISSES: usize = 30;
 
@@ -32,8 +37,8 @@ pub(crate) struct QuestionArgs {
     /// Collection to ask
     #[arg(long, short)]
     collection: String,
-    /// JSONL of {"id", "question", "answers": [document ids], "key_fact": [texts]}; no answers means unanswerable
-    #[arg(long, value_name = "FILE")]
+    /// JSONL of questions; a question without answers is one that the collection cannot answer
+    #[arg(long, value_name = "FILE", long_help = QUESTIONS_HELP)]
     questions: PathBuf,
 }
 
