@@ -21,7 +21,7 @@ pub enum IndexError {
         param: Option<&'static str>,
     },
     /// No collection has this name.
-    #[error("there is no collection called \"{name}\"; `anser collections` lists those that exist")]
+    #[error("there is no collection called \"{name}\"; `anser collections list` shows those that exist")]
     NotFound {
         /// The name asked for.
         name: String,

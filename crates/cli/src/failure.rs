@@ -1,8 +1,8 @@
 //! How a command ends badly: one sentence and an exit code.
 
 use std::fmt;
+use std::io::ErrorKind;
 
-use anser_core::ErrorKind;
 use anser_engine::EngineError;
 use anser_models::ModelsError;
 use anser_server::ServerError;
@@ -27,6 +27,19 @@ impl Failure {
         Self { message: message.into(), exit_code: 2 }
     }
 
+    /// The output could not be written. A reader that has seen enough, like `head`, is no failure.
+    fn output(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
+        if kind == ErrorKind::BrokenPipe {
+            return Self { message: String::new(), exit_code: 0 };
+        }
+        Self::failed(format!("cannot write the output: {error}"))
+    }
+
+    /// Whether there is nothing to tell anybody.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// What the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         self.exit_code
@@ -41,11 +54,7 @@ impl fmt::Display for Failure {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        let hint = match (&error, error.kind()) {
-            (EngineError::Index(_), ErrorKind::NotFound) => "; `anser collections list` shows what there is",
-            _ => "",
-        };
-        Self::failed(format!("{error}{hint}"))
+        Self::failed(error.to_string())
     }
 }
 
@@ -73,12 +82,12 @@ impl From<ServerError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::failed(format!("cannot write the output: {error}"))
+        Self::output(error.kind(), &error)
     }
 }
 
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
-        Self::failed(format!("cannot write JSON: {error}"))
+        Self::output(error.io_error_kind().unwrap_or(ErrorKind::Other), &error)
     }
 }

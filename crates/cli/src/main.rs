@@ -22,7 +22,7 @@ use crate::terminal::Terminal;
     name = "anser",
     version,
     max_term_width = 110,
-    after_help = "Examples:\n  anser demo\n  anser ingest reviews.csv --collection reviews\n  anser search reviews \"battery does not last\"\n  anser ask reviews \"do people like the kettle?\"\n  anser cluster reviews --k 8 --map map.svg --out clusters.parquet\n  anser serve\n\nExit codes: 0 done, 1 failed, 2 asked for wrongly."
+    after_help = "Examples:\n  anser demo\n  anser ingest reviews.csv --collection reviews\n  anser search reviews \"battery does not last\"\n  anser ask reviews \"do people like the kettle?\"\n  anser cluster reviews --k 8 --map map.svg --out clusters.parquet\n  anser serve\n\nExit codes: 0 done, 1 failed, 2 a command line that cannot be read."
 )]
 struct Cli {
     #[command(flatten)]
@@ -39,7 +39,9 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            if !failure.is_silent() {
+                eprintln!("error: {failure}");
+            }
             ExitCode::from(failure.exit_code())
         }
     }

@@ -33,6 +33,7 @@ impl ServeArgs {
 /// Serves until Ctrl-C or SIGTERM, then finishes the running requests.
 pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Terminal) -> Result<(), Failure> {
     let options = ServerOptions { listen, api_keys: api_keys()?, ..ServerOptions::default() };
+    options.validate()?;
     let runtime =
         tokio::runtime::Runtime::new().map_err(|e| Failure::failed(format!("cannot start the async runtime: {e}")))?;
     let served = runtime.block_on(async {

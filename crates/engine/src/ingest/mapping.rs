@@ -245,9 +245,19 @@ fn check_distinct(named: [Option<usize>; 3], columns: &[Column<'_>]) -> Result<(
 }
 
 fn guess_text(columns: &[Column<'_>], taken: &[usize]) -> Option<usize> {
-    let free = || columns.iter().enumerate().filter(|(at, column)| !taken.contains(at) && column.is_text());
-    let by_name = TEXT_NAMES.iter().find_map(|name| free().find(|(_, column)| column.is_called(name)));
-    let longest = || free().max_by(|(_, a), (_, b)| a.mean_length().total_cmp(&b.mean_length()));
+    let free = || columns.iter().enumerate().filter(|(at, _)| !taken.contains(at));
+    let named = |usable: fn(&Column<'_>) -> bool| {
+        TEXT_NAMES.iter().find_map(|name| free().find(|(_, column)| column.is_called(name) && usable(column)))
+    };
+    // A text column without a value makes every row an error; another column in its place would hide that.
+    let by_name = named(|column| column.is_text()).or_else(|| named(|column| column.kind.is_none()));
+    let other_role = |column: &Column<'_>| {
+        ID_NAMES.iter().chain(&ID_NAMES_IF_UNIQUE).chain(&TITLE_NAMES).any(|name| column.is_called(name))
+    };
+    let longest = || {
+        let candidates = free().filter(|(_, column)| column.is_text() && !other_role(column));
+        candidates.max_by(|(_, a), (_, b)| a.mean_length().total_cmp(&b.mean_length()))
+    };
     by_name.or_else(longest).map(|(at, _)| at)
 }
 

@@ -53,6 +53,14 @@ fn the_member_attributes_gives_attributes_by_their_own_names() {
 }
 
 #[test]
+fn an_empty_text_is_rejected_and_no_other_member_takes_its_place() {
+    let bench = Bench::new();
+    let report = bench.file("a.jsonl", r#"{"id":"q","title":"A title","text":""}"#).unwrap();
+    assert_eq!((report.inserted, report.rejected), (0, 1), "{report:?}");
+    assert!(bench.file("b.jsonl", r#"{"id":"q","title":"A title"}"#).is_err(), "an id or title is not a text");
+}
+
+#[test]
 fn bad_lines_are_reported_and_the_others_kept() {
     let bench = Bench::new();
     let mut content = b"{\"id\":1,\"text\":\"a\"}\n{\"id\":2,\"text\"\n[1]\n{\"id\":4,\"text\":\"\xFF\"}\n".to_vec();
