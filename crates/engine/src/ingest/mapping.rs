@@ -246,11 +246,12 @@ fn check_distinct(named: [Option<usize>; 3], columns: &[Column<'_>]) -> Result<(
 
 fn guess_text(columns: &[Column<'_>], taken: &[usize]) -> Option<usize> {
     let free = || columns.iter().enumerate().filter(|(at, _)| !taken.contains(at));
-    let named = |usable: fn(&Column<'_>) -> bool| {
+    let named = |filled: bool| {
+        let usable = |column: &Column<'_>| if filled { column.is_text() } else { column.kind.is_none() };
         TEXT_NAMES.iter().find_map(|name| free().find(|(_, column)| column.is_called(name) && usable(column)))
     };
     // A text column without a value makes every row an error; another column in its place would hide that.
-    let by_name = named(|column| column.is_text()).or_else(|| named(|column| column.kind.is_none()));
+    let by_name = named(true).or_else(|| named(false));
     let other_role = |column: &Column<'_>| {
         ID_NAMES.iter().chain(&ID_NAMES_IF_UNIQUE).chain(&TITLE_NAMES).any(|name| column.is_called(name))
     };
