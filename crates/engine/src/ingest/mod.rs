@@ -37,8 +37,8 @@ use feed::{Feed, failed};
 use mapping::{Mapping, Sample};
 use rows::{RowReader, check_text};
 use source::{
-    ArrowSource, ByteSource, DelimitedSource, DocumentsSource, Extent, ParquetSource, Piece, Placed, ProseSource,
-    ReadFailure, RowSource, open_json, prose_files, spool,
+    ByteSource, ColumnarSource, DelimitedSource, DocumentsSource, Extent, Piece, Placed, ProseSource, ReadFailure,
+    RowSource, open_json, prose_files, spool,
 };
 
 /// What messages call a source without a name.
@@ -324,9 +324,9 @@ fn open(
 fn open_columnar(file: File, format: FileFormat, options: &IngestOptions) -> Result<Box<dyn RowSource>, ReadFailure> {
     let limit = options.max_row_bytes;
     Ok(if format == FileFormat::Parquet {
-        Box::new(ParquetSource::open(file, limit)?)
+        Box::new(ColumnarSource::open_parquet(file, limit)?)
     } else {
-        Box::new(ArrowSource::open_file(file, limit)?)
+        Box::new(ColumnarSource::open_arrow(file, limit)?)
     })
 }
 

@@ -23,15 +23,12 @@ const PARQUET_BATCH_ROWS: usize = 256;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>> + Send>;
 
-/// Rows of a Parquet file.
-pub(in crate::ingest) struct ParquetSource(Rows);
+/// Rows of a Parquet file, or of an Arrow IPC stream or file.
+pub(in crate::ingest) struct ColumnarSource(Rows);
 
-/// Rows of an Arrow IPC stream or file.
-pub(in crate::ingest) struct ArrowSource(Rows);
-
-impl ParquetSource {
+impl ColumnarSource {
     /// Opens a Parquet file; `limit` is the most bytes one row may take.
-    pub(in crate::ingest) fn open(file: File, limit: usize) -> Result<Self, ReadFailure> {
+    pub(in crate::ingest) fn open_parquet(file: File, limit: usize) -> Result<Self, ReadFailure> {
         refuse_empty(&file)?;
         let damaged =
             |e: parquet::errors::ParquetError| ReadFailure::Bad(format!("it is not a readable Parquet file: {e}"));
@@ -41,23 +38,21 @@ impl ParquetSource {
         let reader: ParquetRecordBatchReader = builder.with_batch_size(PARQUET_BATCH_ROWS).build().map_err(damaged)?;
         Ok(Self(Rows::new(&schema, Box::new(reader), total, limit)?))
     }
-}
 
-impl ArrowSource {
     /// Opens an Arrow IPC stream. A file in the IPC file format, which begins with `ARROW1`, has to be seekable.
-    pub(in crate::ingest) fn open_file(mut file: File, limit: usize) -> Result<Self, ReadFailure> {
+    pub(in crate::ingest) fn open_arrow(mut file: File, limit: usize) -> Result<Self, ReadFailure> {
         refuse_empty(&file)?;
         let mut magic = [0u8; 6];
         let is_file_format = file.read_exact(&mut magic).is_ok() && &magic == b"ARROW1";
         file.seek(SeekFrom::Start(0))?;
         if !is_file_format {
-            return Self::open_stream(Box::new(file), limit);
+            return Self::open_arrow_stream(Box::new(file), limit);
         }
         let reader = FileReader::try_new(BufReader::new(file), None).map_err(|e| damaged_arrow(&e))?;
         Ok(Self(Rows::new(&reader.schema(), Box::new(reader), None, limit)?))
     }
 
-    fn open_stream(mut reader: ByteSource, limit: usize) -> Result<Self, ReadFailure> {
+    fn open_arrow_stream(mut reader: ByteSource, limit: usize) -> Result<Self, ReadFailure> {
         let mut first = [0u8; 1];
         if reader.read(&mut first)? == 0 {
             return Err(ReadFailure::Bad("it is empty (0 bytes)".to_owned()));
@@ -79,19 +74,7 @@ fn damaged_arrow(error: &ArrowError) -> ReadFailure {
     ReadFailure::Bad(format!("it is not a readable Arrow stream: {error}"))
 }
 
-impl RowSource for ParquetSource {
-    fn extent(&self) -> Extent {
-        self.0.extent()
-    }
-    fn columns(&self) -> Option<Vec<Arc<str>>> {
-        Some(self.0.columns.clone())
-    }
-    fn next_piece(&mut self) -> Result<Option<Placed>, ReadFailure> {
-        self.0.next_piece()
-    }
-}
-
-impl RowSource for ArrowSource {
+impl RowSource for ColumnarSource {
     fn extent(&self) -> Extent {
         self.0.extent()
     }

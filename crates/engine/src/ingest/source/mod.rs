@@ -15,7 +15,7 @@ use std::sync::Arc;
 use anser_core::Document;
 use time::OffsetDateTime;
 
-pub(super) use columnar::{ArrowSource, ParquetSource, spool};
+pub(super) use columnar::{ColumnarSource, spool};
 pub(super) use delimited::DelimitedSource;
 pub(super) use json::open_json;
 pub(super) use lines::size;
