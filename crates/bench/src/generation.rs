@@ -1,6 +1,6 @@
 //! A chat model's reply: Anser beside llama.cpp, on the same GGUF file.
 
-use anser_core::{CancelToken, ChatMessage, FinishReason, GenerateOptions, Generator, Role};
+use anser_core::{CancelToken, ChatMessage, FinishReason, GenerateOptions, Generator, Prompt, Role};
 use anser_generate::{GeneratorOptions, LlamaGenerator};
 use serde::Deserialize;
 use serde_json::json;
@@ -58,7 +58,8 @@ impl Prompts<'_> {
 
     fn ours(&self, generator: &LlamaGenerator, round: usize) -> Result<Reply, BenchError> {
         let options = GenerateOptions { max_tokens: Some(self.max_tokens), ..GenerateOptions::default() };
-        let made = generator.generate(&self.messages(round)?, &options, &CancelToken::new(), &mut |_| ())?;
+        let made =
+            generator.generate(Prompt::Chat(&self.messages(round)?), &options, &CancelToken::new(), &mut |_| ())?;
         // The token that ends a turn is decoded like any other but not counted as written.
         let ended_turn = usize::from(made.finish_reason == FinishReason::Stop);
         Ok(Reply {

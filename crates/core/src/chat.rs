@@ -32,6 +32,24 @@ impl ChatMessage {
     }
 }
 
+/// What a generator continues.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Prompt<'a> {
+    /// A conversation, laid out by the model's own chat template.
+    Chat(&'a [ChatMessage]),
+    /// Plain text, continued as it stands.
+    Text(&'a str),
+}
+
+/// How likely a generator finds a given continuation, token by token.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TokenScores {
+    /// Natural logarithm of each token's probability.
+    pub log_probabilities: Vec<f32>,
+    /// Whether each token was the likeliest of all.
+    pub likeliest: Vec<bool>,
+}
+
 /// How to decode.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerateOptions {
@@ -65,6 +83,8 @@ pub enum FinishReason {
     Length,
     /// The caller asked to stop; the text so far is returned.
     Cancelled,
+    /// A filter found the text harmful; it is not returned.
+    ContentFilter,
 }
 
 /// Tokens read and written.

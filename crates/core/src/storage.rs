@@ -50,6 +50,35 @@ impl DataDir {
         self.root.join("collections")
     }
 
+    /// The control database: files, jobs and tuned models.
+    pub fn control_database(&self) -> PathBuf {
+        self.root.join("control.sqlite")
+    }
+
+    /// Where uploaded files and the results of jobs lie, one file each, named by id.
+    pub fn files(&self) -> PathBuf {
+        self.root.join("files")
+    }
+
+    /// The bytes of one uploaded file. The id is checked, so it cannot lead elsewhere.
+    pub fn file(&self, id: &str) -> Result<PathBuf> {
+        check_name("file", id)?;
+        Ok(self.files().join(id))
+    }
+
+    /// The working folder of one job. The id is checked, so it cannot lead elsewhere.
+    pub fn job(&self, id: &str) -> Result<PathBuf> {
+        check_name("job", id)?;
+        Ok(self.root.join("jobs").join(id))
+    }
+
+    /// The folder of one tuned model, by the name of its folder rather than its id, which holds colons. The name is
+    /// checked, so it cannot lead elsewhere.
+    pub fn tuned_model(&self, folder: &str) -> Result<PathBuf> {
+        check_name("tuned model", folder)?;
+        Ok(self.root.join("tuned").join(folder))
+    }
+
     /// The folder of one collection. The name is checked, so it cannot lead elsewhere.
     pub fn collection(&self, name: &str) -> Result<PathBuf> {
         check_name("collection", name)?;

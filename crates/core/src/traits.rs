@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CancelToken, ChatMessage, ChunkId, Embedded, EmbedderInfo, Embedding, GenerateOptions, Generation, Result,
+    CancelToken, ChatMessage, ChunkId, Embedded, EmbedderInfo, Embedding, GenerateOptions, Generation, Prompt, Result,
+    TokenScores,
 };
 
 /// What a text is embedded for; models may want a prefix for one of the two.
@@ -59,16 +60,23 @@ pub trait Generator: Send + Sync {
     /// Tokens of the whole prompt that the model's chat template makes of `messages`.
     fn count_prompt_tokens(&self, messages: &[ChatMessage]) -> Result<usize>;
 
-    /// Generates the next assistant turn. `on_delta` receives the text piece by piece, each piece whole UTF-8; joined
+    /// Continues the prompt: a chat by the next assistant turn, a text by more text. `on_delta` receives the text piece by piece, each piece whole UTF-8; joined
     /// they equal `Generation::text`. Blocks until done; a cancelled call returns what it has with
     /// `FinishReason::Cancelled`. A prompt longer than the context is `TooLarge`.
     fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Prompt<'_>,
         options: &GenerateOptions,
         cancel: &CancelToken,
         on_delta: &mut dyn FnMut(&str),
     ) -> Result<Generation>;
+
+    /// How likely `continuation` is after the prompt; after a chat, the token that ends the turn is scored too. `TooLarge`
+    /// when both together are longer than the context.
+    fn score(&self, prompt: Prompt<'_>, continuation: &str, cancel: &CancelToken) -> Result<TokenScores>;
+
+    /// Bytes of memory that this generator alone holds: for an adapter, without the base that others share.
+    fn memory_bytes(&self) -> u64;
 }
 
 /// A set of vectors that can be searched by cosine: the seam at which another vector database can sit.

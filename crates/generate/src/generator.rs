@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anser_core::{
     CancelToken, ChatMessage, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
-    TokenUsage,
+    Prompt, TokenScores, TokenUsage,
 };
 use anser_models::ModelFiles;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
@@ -90,7 +90,7 @@ impl LlamaGenerator {
 
     fn submit(
         &self,
-        messages: &[ChatMessage],
+        prompt: Prompt<'_>,
         options: &GenerateOptions,
         cancel: &CancelToken,
     ) -> Result<(usize, Receiver<Event>), GenerateError> {
@@ -98,11 +98,18 @@ impl LlamaGenerator {
         let context_length = self.info.context_length;
         let too_long = |prompt_tokens| GenerateError::PromptTooLong { prompt_tokens, context_length };
         // A text of many megabytes is refused before it costs the memory and time of tokenizing it.
-        let least = self.tokenizer.least_tokens(messages.iter().map(|message| message.content.len()).sum());
+        let bytes = match prompt {
+            Prompt::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Prompt::Text(text) => text.len(),
+        };
+        let least = self.tokenizer.least_tokens(bytes);
         if least >= context_length {
             return Err(too_long(least));
         }
-        let prompt = self.template.prompt(messages, &self.tokenizer)?;
+        let prompt = match prompt {
+            Prompt::Chat(messages) => self.template.prompt(messages, &self.tokenizer)?,
+            Prompt::Text(text) => self.tokenizer.encode_text(text)?,
+        };
         let prompt_tokens = prompt.len();
         if prompt_tokens >= context_length {
             return Err(too_long(prompt_tokens));
@@ -132,15 +139,23 @@ impl Generator for LlamaGenerator {
         Ok(self.template.prompt(messages, &self.tokenizer)?.len())
     }
 
+    fn score(&self, _: Prompt<'_>, _: &str, _: &CancelToken) -> anser_core::Result<TokenScores> {
+        Err(anser_core::Error::internal("scoring is being built"))
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Prompt<'_>,
         options: &GenerateOptions,
         cancel: &CancelToken,
         on_delta: &mut dyn FnMut(&str),
     ) -> anser_core::Result<Generation> {
         let submitted = Instant::now();
-        let (prompt_tokens, events) = self.submit(messages, options, cancel)?;
+        let (prompt_tokens, events) = self.submit(prompt, options, cancel)?;
         if !wait_for_start(&events, cancel)? {
             return Ok(Generation {
                 text: String::new(),

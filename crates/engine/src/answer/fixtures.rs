@@ -3,7 +3,7 @@
 use anser_core::{
     Attributes, ByteSpan, CancelToken, ChatMessage, Chunk, ChunkId, ContextPassage, DocumentId, EmbedPurpose, Embedded,
     Embedder, EmbedderInfo, Embedding, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator,
-    GeneratorInfo, ScoredChunk, TokenUsage,
+    GeneratorInfo, Prompt, ScoredChunk, TokenScores, TokenUsage,
 };
 
 use super::words::Words;
@@ -91,9 +91,18 @@ impl Generator for Scripted {
         Ok(messages.iter().map(|m| 1 + m.content.split_whitespace().count()).sum())
     }
 
+    fn score(&self, _: Prompt<'_>, continuation: &str, _: &CancelToken) -> anser_core::Result<TokenScores> {
+        let words = continuation.split_whitespace().count() + 1;
+        Ok(TokenScores { log_probabilities: vec![-1.0; words], likeliest: vec![true; words] })
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Prompt<'_>,
         _: &GenerateOptions,
         cancel: &CancelToken,
         on_delta: &mut dyn FnMut(&str),
@@ -110,7 +119,11 @@ impl Generator for Scripted {
             text.push_str(piece);
             completion_tokens += 1;
         }
-        let usage = TokenUsage { prompt_tokens: self.count_prompt_tokens(messages)?, completion_tokens };
+        let prompt_tokens = match prompt {
+            Prompt::Chat(messages) => self.count_prompt_tokens(messages)?,
+            Prompt::Text(text) => self.count_tokens(text)?,
+        };
+        let usage = TokenUsage { prompt_tokens, completion_tokens };
         Ok(Generation { text, finish_reason, usage, timings: GenerationTimings::default() })
     }
 }

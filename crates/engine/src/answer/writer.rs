@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use anser_core::{
-    ByteSpan, CancelToken, Citation, ContextPassage, Embedder, FinishReason, Generator, ScoredChunk, TokenUsage,
+    ByteSpan, CancelToken, Citation, ContextPassage, Embedder, FinishReason, Generator, Prompt, ScoredChunk, TokenUsage,
 };
 
 use super::citation::{Evidence, Link};
@@ -66,7 +66,7 @@ impl Writer<'_> {
         let mut draft = Draft::new(&self.request.question, &evidence, self, &mut emit);
         let mut stream = SentenceStream::default();
         let generation = with_own_token(self.cancel, |stop| {
-            self.generator.generate(&messages, &options, stop, &mut |delta: &str| {
+            self.generator.generate(Prompt::Chat(&messages), &options, stop, &mut |delta: &str| {
                 for sentence in stream.push(delta) {
                     draft.take(&sentence);
                 }

@@ -9,7 +9,7 @@ use anser_core::storage::DataDir;
 use anser_core::{
     Answer, Attributes, CancelToken, ChatMessage, Document, DocumentId, EmbedPurpose, Embedded, Embedder, EmbedderInfo,
     Embedding, ErrorKind, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
-    NoProgress, Reranker, Result, TokenUsage,
+    NoProgress, Prompt, Reranker, Result, TokenScores, TokenUsage,
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
@@ -89,14 +89,25 @@ impl Generator for Speaker {
         Ok(messages.iter().map(|m| m.content.split_whitespace().count()).sum())
     }
 
+    fn score(&self, _: Prompt<'_>, continuation: &str, _: &CancelToken) -> Result<TokenScores> {
+        let words = continuation.split_whitespace().count() + 1;
+        Ok(TokenScores { log_probabilities: vec![-1.0; words], likeliest: vec![true; words] })
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Prompt<'_>,
         options: &GenerateOptions,
         cancel: &CancelToken,
         on_delta: &mut dyn FnMut(&str),
     ) -> Result<Generation> {
-        self.asked.lock().push(messages.to_vec());
+        if let Prompt::Chat(messages) = prompt {
+            self.asked.lock().push(messages.to_vec());
+        }
         let script = self.text.lock().clone();
         let (mut text, mut finish_reason, mut said) = (String::new(), FinishReason::Stop, 0);
         for word in script.split_inclusive(' ') {

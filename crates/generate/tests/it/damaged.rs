@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use anser_core::{CancelToken, ChatMessage, ErrorKind, GenerateOptions, Generator, Role};
+use anser_core::{CancelToken, ChatMessage, ErrorKind, GenerateOptions, Generator, Prompt, Role};
 use anser_generate::{GenerateError, GeneratorOptions, LlamaGenerator};
 use candle_core::quantized::gguf_file::Value;
 use proptest::prelude::*;
@@ -153,7 +153,7 @@ proptest! {
         if let Ok(generator) = open_bytes(&bytes) {
             let options = GenerateOptions { max_tokens: Some(3), ..GenerateOptions::default() };
             let messages = [ChatMessage::new(Role::User, "hi 中")];
-            if let Err(error) = generator.generate(&messages, &options, &CancelToken::new(), &mut |_| ()) {
+            if let Err(error) = generator.generate(Prompt::Chat(&messages), &options, &CancelToken::new(), &mut |_| ()) {
                 prop_assert!(!error.to_string().contains("panicked"), "{}", error);
             }
         }

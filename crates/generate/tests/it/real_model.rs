@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use anser_core::{CancelToken, ChatMessage, FinishReason, GenerateOptions, Generation, Generator, NoProgress, Role};
+use anser_core::{
+    CancelToken, ChatMessage, FinishReason, GenerateOptions, Generation, Generator, NoProgress, Prompt, Role,
+};
 use anser_generate::{GeneratorOptions, LlamaGenerator};
 use anser_models::{DEFAULT_CHAT, ModelFiles, ModelStore, ModelStoreOptions};
 
@@ -24,7 +26,7 @@ pub(crate) fn generator() -> &'static LlamaGenerator {
 fn ask(question: &str, options: &GenerateOptions) -> (Generation, String) {
     let mut streamed = String::new();
     let generation = generator()
-        .generate(&[ChatMessage::new(Role::User, question)], options, &CancelToken::new(), &mut |delta| {
+        .generate(Prompt::Chat(&[ChatMessage::new(Role::User, question)]), options, &CancelToken::new(), &mut |delta| {
             assert!(!delta.is_empty());
             streamed.push_str(delta);
         })

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use anser_core::{CancelToken, ChatMessage, ErrorKind, FinishReason, GenerateOptions, Generation, Generator, Role};
+use anser_core::{
+    CancelToken, ChatMessage, ErrorKind, FinishReason, GenerateOptions, Generation, Generator, Prompt, Role,
+};
 use anser_generate::{GeneratorOptions, LlamaGenerator};
 use candle_core::quantized::GgmlDType;
 
@@ -42,7 +44,9 @@ fn user(content: &str) -> Vec<ChatMessage> {
 fn say(generator: &LlamaGenerator, content: &str, options: &GenerateOptions) -> (Generation, Vec<String>) {
     let mut deltas = Vec::new();
     let generation = generator
-        .generate(&user(content), options, &CancelToken::new(), &mut |delta| deltas.push(delta.to_owned()))
+        .generate(Prompt::Chat(&user(content)), options, &CancelToken::new(), &mut |delta| {
+            deltas.push(delta.to_owned())
+        })
         .unwrap();
     assert_eq!(deltas.concat(), generation.text);
     assert!(deltas.iter().all(|delta| !delta.is_empty()));
@@ -119,11 +123,13 @@ fn the_whole_context_of_the_decoder_can_be_used() {
 fn a_prompt_that_fills_the_context_is_too_large() {
     let generator =
         open(&speaking("ok"), &GeneratorOptions { context_length: Some(50), ..GeneratorOptions::default() });
-    let error = generator.generate(&user(&"x".repeat(60)), &at_most(1), &CancelToken::new(), &mut |_| ()).unwrap_err();
+    let error = generator
+        .generate(Prompt::Chat(&user(&"x".repeat(60))), &at_most(1), &CancelToken::new(), &mut |_| ())
+        .unwrap_err();
     assert_eq!((error.kind(), error.param()), (ErrorKind::TooLarge, Some("messages")));
     assert!(error.to_string().contains("79 tokens") && error.to_string().contains("holds 50"), "{error}");
     let huge = user(&"x".repeat(50_000_000));
-    let error = generator.generate(&huge, &at_most(1), &CancelToken::new(), &mut |_| ()).unwrap_err();
+    let error = generator.generate(Prompt::Chat(&huge), &at_most(1), &CancelToken::new(), &mut |_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
     assert_eq!(say(&generator, "hi", &at_most(9)).0.text, "ok");
 }
@@ -170,7 +176,7 @@ fn a_context_of_nothing_is_refused() {
 fn wrong_options_and_no_messages_are_refused() {
     let generator = load(&speaking("ok"));
     let refused = |messages: &[ChatMessage], options: &GenerateOptions| {
-        generator.generate(messages, options, &CancelToken::new(), &mut |_| ()).unwrap_err()
+        generator.generate(Prompt::Chat(messages), options, &CancelToken::new(), &mut |_| ()).unwrap_err()
     };
     let error = refused(&user("hi"), &GenerateOptions { temperature: 3.0, ..GenerateOptions::default() });
     assert_eq!((error.kind(), error.param()), (ErrorKind::InvalidInput, Some("temperature")));
@@ -184,7 +190,7 @@ fn a_cancelled_reply_keeps_what_it_has() {
     let cancel = CancelToken::new();
     let mut seen = 0;
     let generation = generator
-        .generate(&user("hi"), &GenerateOptions::default(), &cancel, &mut |_| {
+        .generate(Prompt::Chat(&user("hi")), &GenerateOptions::default(), &cancel, &mut |_| {
             seen += 1;
             if seen == 5 {
                 cancel.cancel();
@@ -202,7 +208,8 @@ fn a_request_cancelled_before_it_starts_writes_nothing() {
     let cancel = CancelToken::new();
     cancel.cancel();
     let prompt = user(&"x".repeat(3000));
-    let generation = generator.generate(&prompt, &GenerateOptions::default(), &cancel, &mut |_| ()).unwrap();
+    let generation =
+        generator.generate(Prompt::Chat(&prompt), &GenerateOptions::default(), &cancel, &mut |_| ()).unwrap();
     assert_eq!((generation.finish_reason, generation.text.as_str()), (FinishReason::Cancelled, ""));
     assert!(generation.usage.prompt_tokens > 3000);
 }
@@ -218,23 +225,23 @@ fn a_full_queue_is_overloaded_and_recovers() {
         let (generator, cancel) = (&generator, running.clone());
         scope.spawn(move || {
             generator
-                .generate(&user("hi"), &GenerateOptions::default(), &cancel, &mut |_| {
+                .generate(Prompt::Chat(&user("hi")), &GenerateOptions::default(), &cancel, &mut |_| {
                     started.send(()).ok();
                 })
                 .unwrap()
         });
         first_delta.recv().unwrap();
         // Its caller leaves, but its place in the queue is taken until the worker comes to it.
-        let queued = generator.generate(&user("hi"), &at_most(1), &gone, &mut |_| ()).unwrap();
+        let queued = generator.generate(Prompt::Chat(&user("hi")), &at_most(1), &gone, &mut |_| ()).unwrap();
         assert_eq!(queued.finish_reason, FinishReason::Cancelled);
         assert_eq!(queued.usage.completion_tokens, 0);
-        let error = generator.generate(&user("hi"), &at_most(1), &gone, &mut |_| ()).unwrap_err();
+        let error = generator.generate(Prompt::Chat(&user("hi")), &at_most(1), &gone, &mut |_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);
         running.cancel();
     });
     // The worker gives the abandoned place back when it comes to it, which may be a moment from now.
     let recovered = (0..1_000).find_map(|_| {
-        let reply = generator.generate(&user("hi"), &at_most(4), &CancelToken::new(), &mut |_| ());
+        let reply = generator.generate(Prompt::Chat(&user("hi")), &at_most(4), &CancelToken::new(), &mut |_| ());
         match reply {
             Err(error) if error.kind() == ErrorKind::Overloaded => {
                 thread::sleep(std::time::Duration::from_millis(10));
@@ -260,7 +267,9 @@ fn requests_from_many_threads_are_all_answered() {
 fn a_caller_that_panics_does_not_stop_the_next() {
     let generator = load(&repeating("abc"));
     let panicked = catch_unwind(AssertUnwindSafe(|| {
-        generator.generate(&user("hi"), &GenerateOptions::default(), &CancelToken::new(), &mut |_| panic!("mine"))
+        generator.generate(Prompt::Chat(&user("hi")), &GenerateOptions::default(), &CancelToken::new(), &mut |_| {
+            panic!("mine")
+        })
     }));
     assert!(panicked.is_err());
     assert_eq!(say(&generator, "hi", &at_most(3)).0.text, "abc");

@@ -1,6 +1,6 @@
 //! `POST /v1/chat/completions`.
 
-use anser_core::FinishReason;
+use anser_core::{FinishReason, Prompt};
 use anser_engine::ServedRole;
 use axum::Json;
 use axum::extract::State;
@@ -34,7 +34,7 @@ fn complete(work: &Work, request: &ChatRequest) -> ApiResult<ChatCompletion> {
     let (messages, options) = (request.conversation()?, request.decoding()?);
     let generator = work.engine().models().generator()?;
     let generation = generator
-        .generate(&messages, &options, &work.cancel, &mut |_| {})
+        .generate(Prompt::Chat(&messages), &options, &work.cancel, &mut |_| {})
         .map_err(|error| ApiError::from(error).into_context_overflow())?;
     work.metrics().generated(generation.usage);
     refuse_cancelled(generation.finish_reason)?;
@@ -50,7 +50,7 @@ fn stream(work: &Work, sink: &EventSink<'_>, request: &ChatRequest) -> ApiResult
     let mut begun = false;
     let mut written = Ok(());
     let generation = generator
-        .generate(&messages, &options, &work.cancel, &mut |delta| {
+        .generate(Prompt::Chat(&messages), &options, &work.cancel, &mut |delta| {
             // The role is sent with the first text, so that a prompt that is refused can still be answered with a status.
             if !begun {
                 begun = true;
@@ -79,6 +79,6 @@ fn stream(work: &Work, sink: &EventSink<'_>, request: &ChatRequest) -> ApiResult
 fn refuse_cancelled(reason: FinishReason) -> ApiResult<()> {
     match reason {
         FinishReason::Cancelled => Err(anser_core::Error::cancelled().into()),
-        FinishReason::Stop | FinishReason::Length => Ok(()),
+        FinishReason::Stop | FinishReason::Length | FinishReason::ContentFilter => Ok(()),
     }
 }

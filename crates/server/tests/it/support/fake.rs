@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use anser_core::{
     CancelToken, ChatMessage, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding, Error, ErrorKind,
-    FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo, Reranker, Result,
-    TokenUsage,
+    FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo, Prompt, Reranker, Result,
+    Role, TokenScores, TokenUsage,
 };
 use anser_engine::ModelLoader;
 use parking_lot::Mutex;
@@ -222,16 +222,29 @@ impl Generator for FakeGenerator {
         Ok(messages.iter().map(|message| message.content.split_whitespace().count()).sum())
     }
 
+    fn score(&self, _: Prompt<'_>, continuation: &str, _: &CancelToken) -> Result<TokenScores> {
+        let words = continuation.split_whitespace().count() + 1;
+        Ok(TokenScores { log_probabilities: vec![-1.0; words], likeliest: vec![true; words] })
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        0
+    }
+
     fn generate(
         &self,
-        messages: &[ChatMessage],
+        prompt: Prompt<'_>,
         options: &GenerateOptions,
         cancel: &CancelToken,
         on_delta: &mut dyn FnMut(&str),
     ) -> Result<Generation> {
         let shared = &self.fake.0;
         *shared.decoding.lock() = Some(options.clone());
-        *shared.conversation.lock() = messages.to_vec();
+        let messages = match prompt {
+            Prompt::Chat(messages) => messages.to_vec(),
+            Prompt::Text(text) => vec![ChatMessage::new(Role::User, text)],
+        };
+        shared.conversation.lock().clone_from(&messages);
         shared.generations.fetch_add(1, Ordering::SeqCst);
         shared.running.fetch_add(1, Ordering::SeqCst);
         let _running = Running(&shared.running);
@@ -245,7 +258,7 @@ impl Generator for FakeGenerator {
         let mut generation = Generation {
             text: String::new(),
             finish_reason: FinishReason::Stop,
-            usage: TokenUsage { prompt_tokens: self.count_prompt_tokens(messages)?, completion_tokens: 0 },
+            usage: TokenUsage { prompt_tokens: self.count_prompt_tokens(&messages)?, completion_tokens: 0 },
             timings: GenerationTimings::default(),
         };
         let pieces: Box<dyn Iterator<Item = &str>> =

@@ -1,0 +1,1 @@
+//! Fine-tuning: datasets, the differentiable model, training, checkpoints and export.
