@@ -9,7 +9,7 @@ use anser_core::storage::DataDir;
 use anser_core::{
     Answer, Attributes, CancelToken, ChatMessage, Document, DocumentId, EmbedPurpose, Embedded, Embedder, EmbedderInfo,
     Embedding, ErrorKind, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
-    NoProgress, Prompt, Reranker, Result, TokenScores, TokenUsage,
+    NoProgress, Prompt, Reranker, Result, Role, TokenScores, TokenUsage,
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
@@ -105,9 +105,11 @@ impl Generator for Speaker {
         cancel: &CancelToken,
         on_delta: &mut dyn FnMut(&str),
     ) -> Result<Generation> {
-        if let Prompt::Chat(messages) = prompt {
-            self.asked.lock().push(messages.to_vec());
-        }
+        let messages = match prompt {
+            Prompt::Chat(messages) => messages.to_vec(),
+            Prompt::Text(text) => vec![ChatMessage::new(Role::User, text)],
+        };
+        self.asked.lock().push(messages.clone());
         let script = self.text.lock().clone();
         let (mut text, mut finish_reason, mut said) = (String::new(), FinishReason::Stop, 0);
         for word in script.split_inclusive(' ') {
@@ -132,7 +134,7 @@ impl Generator for Speaker {
             said += 1;
         }
         *self.said.lock() = said;
-        let usage = TokenUsage { prompt_tokens: self.count_prompt_tokens(messages)?, completion_tokens: said };
+        let usage = TokenUsage { prompt_tokens: self.count_prompt_tokens(&messages)?, completion_tokens: said };
         Ok(Generation { text, finish_reason, usage, timings: GenerationTimings::default() })
     }
 }

@@ -45,7 +45,7 @@ fn say(generator: &LlamaGenerator, content: &str, options: &GenerateOptions) -> 
     let mut deltas = Vec::new();
     let generation = generator
         .generate(Prompt::Chat(&user(content)), options, &CancelToken::new(), &mut |delta| {
-            deltas.push(delta.to_owned())
+            deltas.push(delta.to_owned());
         })
         .unwrap();
     assert_eq!(deltas.concat(), generation.text);
