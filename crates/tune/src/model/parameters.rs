@@ -1,0 +1,46 @@
+//! The weights that learn, by name, and their gradients.
+
+/// A tensor that learns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Name in a Hugging Face checkpoint, or in a PEFT adapter (`base_model.model.….lora_A.weight`).
+    pub name: String,
+    /// Rows and columns, or the one length of a norm's weight.
+    pub shape: Vec<usize>,
+    /// The values, row-major.
+    pub values: Vec<f32>,
+    /// Whether weight decay applies: to matrices, not to norms.
+    pub decay: bool,
+}
+
+/// One gradient for each parameter, in the same order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gradients {
+    /// The values, shaped as the parameters'.
+    pub values: Vec<Vec<f32>>,
+}
+
+impl Gradients {
+    /// All zero, shaped as `parameters`.
+    pub fn zeros(parameters: &[Parameter]) -> Self {
+        Self { values: parameters.iter().map(|parameter| vec![0.0; parameter.values.len()]).collect() }
+    }
+
+    /// Sets all to zero.
+    pub fn clear(&mut self) {
+        for values in &mut self.values {
+            values.fill(0.0);
+        }
+    }
+
+    /// Euclidean norm over all of them together.
+    pub fn norm(&self) -> f64 {
+        let square = |values: &Vec<f32>| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+        self.values.iter().map(square).sum::<f64>().sqrt()
+    }
+
+    /// Multiplies all by `factor`.
+    pub fn scale(&mut self, factor: f32) {
+        self.values.iter_mut().flatten().for_each(|value| *value *= factor);
+    }
+}
