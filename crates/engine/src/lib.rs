@@ -18,6 +18,11 @@ pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, S
 pub use answer::{AnswerEvent, AnswerRequest};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
+pub use evaluate::metrics;
+pub use evaluate::{
+    Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference, exact_binomial,
+    mcnemar, paired_bootstrap,
+};
 pub use evaluate::{AnswerEvaluation, AnswerMiss, LabelledQuestion, MissKind, RetrievalEvaluation, RetrievalMiss};
 pub use ingest::{
     AttributeField, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS, ResolvedField,

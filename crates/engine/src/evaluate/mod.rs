@@ -1,12 +1,18 @@
 //! How well retrieval and answers work on labelled questions.
 
 mod answers;
+pub mod metrics;
 mod questions;
 mod retrieval;
+mod significance;
 
 pub use answers::{AnswerEvaluation, AnswerMiss, MissKind};
 pub use questions::LabelledQuestion;
 pub use retrieval::{RetrievalEvaluation, RetrievalMiss};
+pub use significance::{
+    Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference, exact_binomial,
+    mcnemar, paired_bootstrap,
+};
 
 /// `part / whole`, 0 for nothing of nothing.
 fn share(part: usize, whole: usize) -> f64 {
