@@ -10,8 +10,8 @@ pub use answers::{AnswerEvaluation, AnswerMiss, MissKind};
 pub use questions::LabelledQuestion;
 pub use retrieval::{RetrievalEvaluation, RetrievalMiss};
 pub use significance::{
-    Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference, exact_binomial,
-    mcnemar, paired_bootstrap,
+    Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference,
+    exact_binomial, mcnemar, paired_bootstrap,
 };
 
 /// `part / whole`, 0 for nothing of nothing.

@@ -144,9 +144,7 @@ fn resampled_means(values: &[f64], seed: u64) -> Vec<f64> {
     if count == 0 {
         return Vec::new();
     }
-    (0..RESAMPLES)
-        .map(|_| (0..count).map(|_| values[rng.random_range(0..count)]).sum::<f64>() / count as f64)
-        .collect()
+    (0..RESAMPLES).map(|_| (0..count).map(|_| values[rng.random_range(0..count)]).sum::<f64>() / count as f64).collect()
 }
 
 /// The value below which this share of the sorted, non-empty `values` lies, interpolated.

@@ -2,3 +2,4 @@
 
 mod answer;
 mod ingest;
+mod text_metrics;

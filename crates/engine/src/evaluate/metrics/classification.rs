@@ -158,7 +158,9 @@ mod tests {
         let x = &scores.classes[0];
         assert!((x.precision - 2.0 / 3.0).abs() < 1e-12 && (x.recall - 2.0 / 3.0).abs() < 1e-12);
         let y = &scores.classes[1];
-        assert!((y.precision - 0.5).abs() < 1e-12 && (y.recall - 1.0 / 3.0).abs() < 1e-12 && (y.f1 - 0.4).abs() < 1e-12);
+        assert!(
+            (y.precision - 0.5).abs() < 1e-12 && (y.recall - 1.0 / 3.0).abs() < 1e-12 && (y.f1 - 0.4).abs() < 1e-12
+        );
         assert!((scores.macro_f1 - (2.0 / 3.0 + 0.4) / 2.0).abs() < 1e-12);
         assert!((scores.weighted_recall - scores.accuracy).abs() < 1e-12);
     }

@@ -13,8 +13,8 @@ pub use bleu::{Bleu, corpus_bleu, sentence_bleu};
 pub use classification::{ClassScores, Classification, Labels};
 pub use likelihood::Likelihood;
 pub use rouge::{Rouge, RougeTokens};
-pub use squad::{exact_match, normalize_answer, token_f1};
 use serde::{Deserialize, Serialize};
+pub use squad::{exact_match, normalize_answer, token_f1};
 
 /// The text metrics of one output against one reference.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
