@@ -47,12 +47,12 @@ impl Decoder {
         if context_length == Some(0) {
             return Err(GenerateError::Option { option: "context_length", reason: "must be at least 1".to_owned() });
         }
-        let shape = gguf.llama_shape()?;
+        let shape = gguf.llama_config()?;
         let context_length = context_length.unwrap_or(usize::MAX).min(shape.context).min(MAX_SEQ_LEN);
         if context_length == 0 {
             return Err(gguf.unsupported("its context has no room for a token"));
         }
-        let (header, mut reader) = present_as_f32(&gguf.content, &mut gguf.reader, shape.metadata());
+        let (header, mut reader) = present_as_f32(&gguf.content, &mut gguf.reader, metadata(&shape));
         // Block formats that exist only inside a computation cannot be unpacked, and the library panics on them.
         let weights = catch_unwind(AssertUnwindSafe(|| ModelWeights::from_gguf(header, &mut reader, &Device::Cpu)));
         let weights = weights
@@ -179,4 +179,21 @@ mod tests {
     fn a_token_outside_the_vocabulary_is_an_error() {
         assert!(decoder().read_prompt(&[1, 999], || false).is_err());
     }
+}
+
+fn metadata(shape: &crate::LlamaConfig) -> std::collections::HashMap<String, candle_core::quantized::gguf_file::Value> {
+    use candle_core::quantized::gguf_file::Value;
+    let counts = [
+        ("llama.attention.head_count", shape.heads),
+        ("llama.attention.head_count_kv", shape.kv_heads),
+        ("llama.block_count", shape.blocks),
+        ("llama.embedding_length", shape.hidden),
+        ("llama.rope.dimension_count", shape.head_dim),
+    ];
+    let floats =
+        [("llama.attention.layer_norm_rms_epsilon", shape.norm_epsilon), ("llama.rope.freq_base", shape.rope_base)];
+    let counts = counts.into_iter().map(|(key, value)| (key.to_owned(), Value::U32(value as u32)));
+    let floats = floats.into_iter().map(|(key, value)| (key.to_owned(), Value::F32(value)));
+    let architecture = ("general.architecture".to_owned(), Value::String("llama".to_owned()));
+    counts.chain(floats).chain([architecture]).collect()
 }

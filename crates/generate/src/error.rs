@@ -33,6 +33,36 @@ pub enum GenerateError {
         /// What is not supported.
         reason: String,
     },
+    /// An adapter's file is missing, cut off or contradicts itself.
+    #[error("the adapter file {} is damaged ({reason}); take it from its source again", path.display())]
+    AdapterDamaged {
+        /// The adapter's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An adapter is whole, but is of a kind that cannot be used here or was made for another model.
+    #[error("the adapter {adapter} cannot be used: {reason}")]
+    AdapterUnsupported {
+        /// Folder or name of the adapter.
+        adapter: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A model cannot be written in the format asked for.
+    #[error("the model cannot be exported: {0}")]
+    Export(String),
+    /// The operating system refused to write a file.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file could not be hashed or replaced.
+    #[error(transparent)]
+    Storage(#[from] anser_core::Error),
     /// A file of the model is missing or cannot be found.
     #[error(transparent)]
     Files(#[from] ModelsError),
@@ -78,9 +108,14 @@ impl GenerateError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } => ErrorKind::Io,
-            Self::Damaged { .. } => ErrorKind::Corrupt,
-            Self::Unsupported { .. } | Self::Template(_) | Self::Option { .. } => ErrorKind::InvalidInput,
+            Self::Read { .. } | Self::Write { .. } => ErrorKind::Io,
+            Self::Damaged { .. } | Self::AdapterDamaged { .. } => ErrorKind::Corrupt,
+            Self::Unsupported { .. }
+            | Self::AdapterUnsupported { .. }
+            | Self::Export(_)
+            | Self::Template(_)
+            | Self::Option { .. } => ErrorKind::InvalidInput,
+            Self::Storage(error) => error.kind(),
             Self::Files(error) => error.kind(),
             Self::PromptTooLong { .. } => ErrorKind::TooLarge,
             Self::Overloaded { .. } => ErrorKind::Overloaded,

@@ -13,11 +13,10 @@ use anser_models::ModelFiles;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
 
 use crate::GenerateError;
+use crate::codec::ChatCodec;
 use crate::decoder::Decoder;
 use crate::gguf::GgufFile;
 use crate::sampling::check_options;
-use crate::template::ChatTemplate;
-use crate::tokenizer::ChatTokenizer;
 use crate::worker::{self, Event, Finished, Request};
 
 /// Name of the weights in a chat model's folder.
@@ -46,8 +45,7 @@ impl Default for GeneratorOptions {
 /// A llama-architecture chat model from a GGUF file, on a thread of its own.
 pub struct LlamaGenerator {
     info: GeneratorInfo,
-    tokenizer: Arc<ChatTokenizer>,
-    template: ChatTemplate,
+    codec: Arc<ChatCodec>,
     queue: usize,
     /// `None` only while being dropped: closing it ends the worker.
     requests: Option<Sender<Request>>,
@@ -65,18 +63,17 @@ impl LlamaGenerator {
         let start = Instant::now();
         let queue = options.queue.max(1);
         let mut gguf = GgufFile::open(path)?;
-        let shape = gguf.llama_shape()?;
-        let tokenizer = Arc::new(ChatTokenizer::from_gguf(&gguf, shape.vocabulary)?);
-        let template = ChatTemplate::from_gguf(&gguf, &tokenizer)?;
+        let config = gguf.llama_config()?;
+        let codec = Arc::new(ChatCodec::from_gguf(&gguf, config.vocabulary)?);
         let mut decoder = Decoder::load(&mut gguf, options.threads.max(1), options.context_length)?;
         let info = GeneratorInfo { model: model.to_owned(), context_length: decoder.context_length() };
 
         let (requests, queued) = bounded(queue);
         let worker = {
-            let tokenizer = Arc::clone(&tokenizer);
+            let codec = Arc::clone(&codec);
             thread::Builder::new()
                 .name("anser-generate".to_owned())
-                .spawn(move || worker::run(&queued, |request| worker::answer(&mut decoder, &tokenizer, request)))
+                .spawn(move || worker::run(&queued, |request| worker::answer(&mut decoder, codec.tokenizer(), request)))
                 .map_err(|error| GenerateError::Threads(error.to_string()))?
         };
         tracing::info!(
@@ -85,7 +82,7 @@ impl LlamaGenerator {
             elapsed_ms = start.elapsed().as_millis(),
             "chat model loaded"
         );
-        Ok(Self { info, tokenizer, template, queue, requests: Some(requests), worker: Some(worker) })
+        Ok(Self { info, codec, queue, requests: Some(requests), worker: Some(worker) })
     }
 
     fn submit(
@@ -102,13 +99,13 @@ impl LlamaGenerator {
             Prompt::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
             Prompt::Text(text) => text.len(),
         };
-        let least = self.tokenizer.least_tokens(bytes);
+        let least = self.codec.tokenizer().least_tokens(bytes);
         if least >= context_length {
             return Err(too_long(least));
         }
         let prompt = match prompt {
-            Prompt::Chat(messages) => self.template.prompt(messages, &self.tokenizer)?,
-            Prompt::Text(text) => self.tokenizer.encode_text(text)?,
+            Prompt::Chat(messages) => self.codec.encode_prompt(messages)?,
+            Prompt::Text(text) => self.codec.encode_text(text)?,
         };
         let prompt_tokens = prompt.len();
         if prompt_tokens >= context_length {
@@ -132,11 +129,11 @@ impl Generator for LlamaGenerator {
     }
 
     fn count_tokens(&self, text: &str) -> anser_core::Result<usize> {
-        Ok(self.tokenizer.encode_text(text)?.len())
+        Ok(self.codec.encode_text(text)?.len())
     }
 
     fn count_prompt_tokens(&self, messages: &[ChatMessage]) -> anser_core::Result<usize> {
-        Ok(self.template.prompt(messages, &self.tokenizer)?.len())
+        Ok(self.codec.encode_prompt(messages)?.len())
     }
 
     fn score(&self, _: Prompt<'_>, _: &str, _: &CancelToken) -> anser_core::Result<TokenScores> {

@@ -1,35 +1,22 @@
 //! Opens a GGUF file and checks, before any weight is read, that it is whole and describes a llama model that the
 //! decoder can run: every size that later decides an allocation or an index is compared with the file here.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value};
 
 use crate::GenerateError;
+use crate::config::{LlamaConfig, PROJECTIONS};
 
 /// A GGUF file whose header has been read and checked.
 pub(crate) struct GgufFile {
     pub(crate) path: PathBuf,
     pub(crate) content: Content,
     pub(crate) reader: BufReader<File>,
-}
-
-/// The shape of a llama decoder, as its metadata states it and its tensors confirm it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LlamaShape {
-    pub(crate) blocks: usize,
-    pub(crate) embedding: usize,
-    pub(crate) feed_forward: usize,
-    pub(crate) heads: usize,
-    pub(crate) kv_heads: usize,
-    pub(crate) vocabulary: usize,
-    pub(crate) context: usize,
-    pub(crate) norm_epsilon: f32,
-    pub(crate) rope_base: f32,
 }
 
 impl GgufFile {
@@ -67,7 +54,7 @@ impl GgufFile {
     }
 
     /// Reads the decoder's shape and holds every tensor against it.
-    pub(crate) fn llama_shape(&self) -> Result<LlamaShape, GenerateError> {
+    pub(crate) fn llama_config(&self) -> Result<LlamaConfig, GenerateError> {
         let architecture = self.text("general.architecture").unwrap_or("an unnamed one");
         if architecture != "llama" {
             return Err(self.unsupported(format!("its architecture is {architecture}, and only llama is known")));
@@ -82,52 +69,53 @@ impl GgufFile {
         let heads = self.required_count("llama.attention.head_count")?;
         let embedding = self.required_count("llama.embedding_length")?;
         let kv_heads = self.count("llama.attention.head_count_kv").unwrap_or(heads);
-        if heads == 0 || kv_heads == 0 || heads % kv_heads != 0 || embedding == 0 || embedding % heads != 0 {
+        if heads == 0
+            || kv_heads == 0
+            || heads % kv_heads != 0
+            || embedding == 0
+            || (embedding % heads != 0 && self.count("llama.attention.key_length").is_none())
+        {
             return Err(self.unsupported(format!(
                 "{heads} attention heads, {kv_heads} key heads and width {embedding} do not fit together"
             )));
         }
-        let head = embedding / heads;
-        let rope = self.count("llama.rope.dimension_count").unwrap_or(head);
-        if rope != head || head % 2 != 0 {
-            return Err(self.unsupported(format!("it rotates {rope} of the {head} dimensions of a head")));
+        let head_dim = self.count("llama.attention.key_length").unwrap_or(embedding / heads);
+        let value_dim = self.count("llama.attention.value_length").unwrap_or(head_dim);
+        let rope = self.count("llama.rope.dimension_count").unwrap_or(head_dim);
+        if rope != head_dim || head_dim % 2 != 0 || value_dim != head_dim {
+            return Err(self.unsupported(format!("it rotates {rope} of the {head_dim} dimensions of a head")));
         }
-        let shape = LlamaShape {
+        let config = LlamaConfig {
             blocks: self.required_count("llama.block_count")?,
-            embedding,
+            hidden: embedding,
             feed_forward: self.required_count("llama.feed_forward_length")?,
             heads,
             kv_heads,
+            head_dim,
             vocabulary: self.tensor_shape("token_embd.weight")?.first().copied().unwrap_or(0),
             context: self.required_count("llama.context_length")?,
             norm_epsilon: self.float("llama.attention.layer_norm_rms_epsilon").unwrap_or(1e-5),
             rope_base: self.float("llama.rope.freq_base").unwrap_or(10_000.0),
+            tied_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
         };
-        self.check_tensor_shapes(&shape)?;
-        Ok(shape)
+        config.check().map_err(|reason| self.unsupported(reason))?;
+        self.check_tensor_shapes(&config)?;
+        Ok(config)
     }
 
-    fn check_tensor_shapes(&self, shape: &LlamaShape) -> Result<(), GenerateError> {
-        let (width, inner) = (shape.embedding, shape.feed_forward);
-        let kv_width = width / shape.heads * shape.kv_heads;
-        self.expect_shape("token_embd.weight", &[shape.vocabulary, width])?;
+    fn check_tensor_shapes(&self, config: &LlamaConfig) -> Result<(), GenerateError> {
+        let (width, vocabulary) = (config.hidden, config.vocabulary);
+        self.expect_shape("token_embd.weight", &[vocabulary, width])?;
         self.expect_shape("output_norm.weight", &[width])?;
-        if self.content.tensor_infos.contains_key("output.weight") {
-            self.expect_shape("output.weight", &[shape.vocabulary, width])?;
+        if !config.tied_embeddings {
+            self.expect_shape("output.weight", &[vocabulary, width])?;
         }
         // A missing block ends this loop, so an absurd block count costs nothing.
-        for block in 0..shape.blocks {
-            let matrices = [
-                ("attn_q", [width, width]),
-                ("attn_k", [kv_width, width]),
-                ("attn_v", [kv_width, width]),
-                ("attn_output", [width, width]),
-                ("ffn_gate", [inner, width]),
-                ("ffn_up", [inner, width]),
-                ("ffn_down", [width, inner]),
-            ];
-            for (name, dims) in matrices {
-                self.expect_shape(&format!("blk.{block}.{name}.weight"), &dims)?;
+        for block in 0..config.blocks {
+            for projection in PROJECTIONS {
+                let name = gguf_projection(projection);
+                let (rows, columns) = config.projection(projection).unwrap_or_default();
+                self.expect_shape(&format!("blk.{block}.{name}.weight"), &[rows, columns])?;
                 if self.content.tensor_infos.contains_key(&format!("blk.{block}.{name}.bias")) {
                     return Err(
                         self.unsupported(format!("block {block} has a bias on {name}, which the decoder does not add"))
@@ -139,6 +127,19 @@ impl GgufFile {
             }
         }
         Ok(())
+    }
+
+    /// The values of a tensor, unpacked to f32, in the file's own layout.
+    pub(crate) fn unpack(&mut self, name: &str) -> Result<Vec<f32>, GenerateError> {
+        let Self { content, reader, path } = self;
+        // Block formats that exist only inside a computation cannot be unpacked, and the library panics on them.
+        let unpacked = catch_unwind(AssertUnwindSafe(|| {
+            let tensor = content.tensor(reader, name, &Device::Cpu)?;
+            tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()
+        }));
+        unpacked
+            .map_err(|_| damaged(path, format!("tensor {name} is in a format that cannot be unpacked")))?
+            .map_err(|error| damaged(path, format!("tensor {name}: {}", first_line(&error))))
     }
 
     fn tensor_shape(&self, name: &str) -> Result<&[usize], GenerateError> {
@@ -215,23 +216,41 @@ impl GgufFile {
     }
 }
 
-impl LlamaShape {
-    /// The metadata that the decoder reads, each number in the type it insists on.
-    pub(crate) fn metadata(&self) -> HashMap<String, Value> {
-        let counts = [
-            ("llama.attention.head_count", self.heads),
-            ("llama.attention.head_count_kv", self.kv_heads),
-            ("llama.block_count", self.blocks),
-            ("llama.embedding_length", self.embedding),
-            ("llama.rope.dimension_count", self.embedding / self.heads),
-        ];
-        let floats =
-            [("llama.attention.layer_norm_rms_epsilon", self.norm_epsilon), ("llama.rope.freq_base", self.rope_base)];
-        let counts = counts.into_iter().map(|(key, value)| (key.to_owned(), Value::U32(value as u32)));
-        let floats = floats.into_iter().map(|(key, value)| (key.to_owned(), Value::F32(value)));
-        let architecture = ("general.architecture".to_owned(), Value::String("llama".to_owned()));
-        counts.chain(floats).chain([architecture]).collect()
+/// GGUF's name of a projection that PEFT and Hugging Face call `projection`.
+pub(crate) fn gguf_projection(projection: &str) -> &'static str {
+    match projection {
+        "q_proj" => "attn_q",
+        "k_proj" => "attn_k",
+        "v_proj" => "attn_v",
+        "o_proj" => "attn_output",
+        "gate_proj" => "ffn_gate",
+        "up_proj" => "ffn_up",
+        _ => "ffn_down",
     }
+}
+
+/// GGUF's name of a llama tensor that Hugging Face calls `name`.
+pub(crate) fn gguf_name(name: &str) -> Option<String> {
+    let fixed = match name {
+        "model.embed_tokens.weight" => Some("token_embd.weight"),
+        "model.norm.weight" => Some("output_norm.weight"),
+        "lm_head.weight" => Some("output.weight"),
+        _ => None,
+    };
+    if let Some(fixed) = fixed {
+        return Some(fixed.to_owned());
+    }
+    let (block, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    let block: usize = block.parse().ok()?;
+    let part = match rest.strip_suffix(".weight")? {
+        "input_layernorm" => "attn_norm",
+        "post_attention_layernorm" => "ffn_norm",
+        projection => {
+            let (_, name) = projection.split_once('.')?;
+            gguf_projection(PROJECTIONS.iter().find(|known| **known == name)?)
+        }
+    };
+    Some(format!("blk.{block}.{part}.weight"))
 }
 
 /// Bytes that a tensor takes in the file; `None` if its shape cannot be.

@@ -1,14 +1,22 @@
-//! Chat with a llama-architecture model from a GGUF file.
+//! Llama-architecture models from GGUF files and safetensors folders: reading, chatting with adapters, writing.
 //!
 //! [`LlamaGenerator`] implements [`anser_core::Generator`]: it renders the model's own chat template, reads the prompt,
 //! and streams the reply. The weights are unpacked to f32 on loading and live on one thread that answers requests in
 //! turn behind a bounded queue.
 
+mod adapter;
+mod adapter_config;
+mod base;
+mod codec;
+mod config;
 mod decoder;
 mod dequantize;
 mod error;
+mod folder;
 mod generator;
 mod gguf;
+mod rotary_layout;
+mod safetensors;
 mod sampling;
 mod template;
 mod text;
@@ -16,7 +24,13 @@ mod text;
 #[path = "../tests/it/tiny_model.rs"]
 mod tiny_model;
 mod tokenizer;
+mod tokenizer_json;
 mod worker;
 
+pub use adapter::{LoraAdapter, LoraPair};
+pub use adapter_config::AdapterConfig;
+pub use base::BaseModel;
+pub use codec::{ChatCodec, EncodedExample};
+pub use config::LlamaConfig;
 pub use error::GenerateError;
 pub use generator::{GeneratorOptions, LlamaGenerator};

@@ -1,7 +1,8 @@
-//! The byte-level BPE tokenizer that a GGUF file carries in its metadata.
+//! The byte-level BPE tokenizer of a chat model: text to token ids and back.
 
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -10,8 +11,10 @@ use crate::GenerateError;
 use crate::gguf::GgufFile;
 
 /// Token types of the GGUF format (`tokenizer.ggml.token_type`).
-const CONTROL: usize = 3;
-const USER_DEFINED: usize = 4;
+pub(crate) const NORMAL: usize = 1;
+pub(crate) const CONTROL: usize = 3;
+pub(crate) const USER_DEFINED: usize = 4;
+pub(crate) const UNUSED: usize = 5;
 
 /// Control tokens that end a turn in the chat formats in use, besides those that the metadata names.
 const END_OF_TURN: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"];
@@ -21,6 +24,8 @@ const END_OF_TURN: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|
 /// Control tokens are found only by [`ChatTokenizer::encode_markup`]: in ordinary text `<|im_end|>` is ten letters.
 pub(crate) struct ChatTokenizer {
     bpe: Tokenizer,
+    /// Text and type of each token.
+    tokens: Vec<(String, usize)>,
     /// For each token, the bytes it stands for; none for control tokens.
     bytes: Vec<Vec<u8>>,
     /// Text and id of each control token.
@@ -31,6 +36,15 @@ pub(crate) struct ChatTokenizer {
     longest: usize,
     bos: Option<u32>,
     eos: Option<u32>,
+}
+
+/// The tokens that a model names for a purpose.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NamedTokens {
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    /// More that end a turn.
+    pub(crate) end: Vec<u32>,
 }
 
 impl ChatTokenizer {
@@ -50,25 +64,35 @@ impl ChatTokenizer {
             )));
         }
         let bpe = byte_pair_encoding(gguf, &tokens)?;
+        let id_of = |key: &str| gguf.count(key).filter(|id| *id < vocabulary).map(|id| id as u32);
+        let end = ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+        let named = NamedTokens {
+            bos: id_of("tokenizer.ggml.bos_token_id"),
+            eos: id_of("tokenizer.ggml.eos_token_id"),
+            end: end.into_iter().filter_map(id_of).collect(),
+        };
+        let tokens = tokens.into_iter().map(str::to_owned).zip(types).collect();
+        Ok(Self::new(bpe, tokens, &named))
+    }
+
+    /// A tokenizer of `tokens` (text and type, by id), whose ordinary ones `bpe` finds.
+    pub(crate) fn new(bpe: Tokenizer, tokens: Vec<(String, usize)>, named: &NamedTokens) -> Self {
         let of_type = |wanted: usize| -> Vec<(String, u32)> {
-            let numbered = tokens.iter().zip(&types).zip(0_u32..);
             // A one-letter control token could not be told from text (see `escape_markup`), so it is left as text.
-            let wanted = numbered.filter(|((text, kind), _)| **kind == wanted && text.chars().nth(1).is_some());
-            wanted.map(|((text, _), id)| ((*text).to_owned(), id)).collect()
+            let chosen = |(text, kind): &&(String, usize)| *kind == wanted && text.chars().nth(1).is_some();
+            let numbered = tokens.iter().zip(0_u32..).filter(|(token, _)| chosen(token));
+            numbered.map(|((text, _), id)| (text.clone(), id)).collect()
         };
         let (control, user_defined) = (of_type(CONTROL), of_type(USER_DEFINED));
-        let bytes = tokens.iter().zip(&types).map(|(text, kind)| token_bytes(text, *kind)).collect();
-
-        let id_of = |key: &str| gguf.count(key).filter(|id| *id < vocabulary).map(|id| id as u32);
-        let (bos, eos) = (id_of("tokenizer.ggml.bos_token_id"), id_of("tokenizer.ggml.eos_token_id"));
-        let named = [eos, bos, id_of("tokenizer.ggml.eot_token_id"), id_of("tokenizer.ggml.eom_token_id")];
+        let bytes = tokens.iter().map(|(text, kind)| token_bytes(text, *kind)).collect();
         let known = control.iter().filter(|(text, _)| END_OF_TURN.contains(&text.as_str())).map(|(_, id)| *id);
         // A model that starts a new text has finished this one, so the first token of a text ends a turn as well.
-        let mut end_of_turn: Vec<u32> = named.into_iter().flatten().chain(known).collect();
+        let mut end_of_turn: Vec<u32> = named.eos.into_iter().chain(named.bos).chain(known).collect();
+        end_of_turn.extend(&named.end);
         end_of_turn.sort_unstable();
         end_of_turn.dedup();
-        let longest = tokens.iter().map(|text| text.len()).max().unwrap_or(1).max(1);
-        Ok(Self { bpe, bytes, control, user_defined, end_of_turn, longest, bos, eos })
+        let longest = tokens.iter().map(|(text, _)| text.len()).max().unwrap_or(1).max(1);
+        Self { bpe, tokens, bytes, control, user_defined, end_of_turn, longest, bos: named.bos, eos: named.eos }
     }
 
     /// Token ids of ordinary text.
@@ -138,9 +162,55 @@ impl ChatTokenizer {
         self.end_of_turn.contains(&token)
     }
 
+    /// Texts of the control tokens.
+    pub(crate) fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.control.iter().map(|(text, _)| text.as_str())
+    }
+
     /// Ids of the control tokens.
     pub(crate) fn control_tokens(&self) -> impl Iterator<Item = u32> + '_ {
         self.control.iter().map(|(_, id)| *id)
+    }
+
+    /// The tokens that end a turn, by id.
+    pub(crate) fn end_tokens(&self) -> &[u32] {
+        &self.end_of_turn
+    }
+
+    /// The control token that `markup` begins with, not counting white space before it.
+    pub(crate) fn leading_control(&self, markup: &str) -> Option<u32> {
+        match (Pieces { rest: markup.trim_start(), tokens: &self.control }).next()? {
+            Piece::Token(id) => Some(id),
+            Piece::Text(_) => None,
+        }
+    }
+
+    /// The part that finds ordinary tokens.
+    pub(crate) fn bpe(&self) -> &Tokenizer {
+        &self.bpe
+    }
+
+    /// Text and GGUF type of each token, by id.
+    pub(crate) fn tokens(&self) -> &[(String, usize)] {
+        &self.tokens
+    }
+
+    /// Id of the token with which known models end a plain text, if this one has it.
+    pub(crate) fn end_of_text(&self) -> Option<u32> {
+        self.control
+            .iter()
+            .find(|(text, _)| ["<|endoftext|>", "<|end_of_text|>"].contains(&text.as_str()))
+            .map(|(_, id)| *id)
+    }
+
+    /// Id of the token that begins a text.
+    pub(crate) fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Id of the token that ends a text.
+    pub(crate) fn eos(&self) -> Option<u32> {
+        self.eos
     }
 
     /// Text of the token that begins a text, for the chat template.
@@ -162,12 +232,8 @@ fn byte_pair_encoding(gguf: &GgufFile, tokens: &[&str]) -> Result<Tokenizer, Gen
     // Every known rule is held against another implementation's output in the tests; a guess would tokenize almost
     // right and answer subtly wrong.
     let rule = gguf.text("tokenizer.ggml.pre").unwrap_or("none");
-    let pre_tokenizer = match rule {
-        "smollm" => Sequence::new(vec![Digits::new(true).into(), ByteLevel::default().add_prefix_space(false).into()]),
-        _ => {
-            return Err(gguf.unsupported(format!("its pre-tokenizer is {rule}, and only smollm is known")));
-        }
-    };
+    let pre_tokenizer = pre_tokenizer(rule)
+        .ok_or_else(|| gguf.unsupported(format!("its pre-tokenizer is {rule}, and only smollm and gpt-2 are known")))?;
     let vocab: Vocab = tokens.iter().zip(0..).map(|(token, id)| ((*token).to_owned(), id)).collect();
     if vocab.len() != tokens.len() {
         return Err(gguf.damaged("its vocabulary names a token twice"));
@@ -187,11 +253,21 @@ fn byte_pair_encoding(gguf: &GgufFile, tokens: &[&str]) -> Result<Tokenizer, Gen
     Ok(tokenizer)
 }
 
+/// The rule that cuts a text into words, by its name in GGUF files.
+pub(crate) fn pre_tokenizer(rule: &str) -> Option<PreTokenizerWrapper> {
+    let bytes = || ByteLevel::default().add_prefix_space(false);
+    match rule {
+        "smollm" => Some(Sequence::new(vec![Digits::new(true).into(), bytes().into()]).into()),
+        "gpt-2" => Some(bytes().into()),
+        _ => None,
+    }
+}
+
 /// Bytes of a vocabulary entry. Byte-level BPE writes each byte as one printable letter: printable Latin-1 bytes as
 /// themselves, the others as U+0100 and up, in order (the alphabet of GPT-2).
 fn token_bytes(text: &str, kind: usize) -> Vec<u8> {
     match kind {
-        CONTROL => Vec::new(),
+        CONTROL | UNUSED => Vec::new(),
         USER_DEFINED => text.as_bytes().to_vec(),
         _ => text.chars().filter_map(letter_byte).collect(),
     }
@@ -281,7 +357,7 @@ mod tests {
         let files =
             anser_models::ModelStore::new(options).ensure(anser_models::DEFAULT_CHAT, &anser_core::NoProgress).unwrap();
         let gguf = GgufFile::open(&files.path("model.gguf").unwrap()).unwrap();
-        let tokenizer = ChatTokenizer::from_gguf(&gguf, gguf.llama_shape().unwrap().vocabulary).unwrap();
+        let tokenizer = ChatTokenizer::from_gguf(&gguf, gguf.llama_config().unwrap().vocabulary).unwrap();
         let lines = include_str!("../tests/fixtures/tokens.jsonl").lines();
         let recorded: Vec<Recorded> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(recorded.len() > 3000);
