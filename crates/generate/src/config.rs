@@ -236,7 +236,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let text = smollm().to_json("float32", Some(1), Some(2));
         assert_eq!(LlamaConfig::from_json(&text).unwrap(), smollm());
-        assert!(text.contains("\"rms_norm_eps\": 1e-5"), "{text}");
+        assert!(text.contains("\"rms_norm_eps\": 0.00001"), "{text}");
         assert_eq!(smollm().parameters(), 134_515_008);
     }
 
