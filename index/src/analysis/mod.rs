@@ -5,6 +5,7 @@
 mod class_tfidf;
 mod kmeans;
 mod lloyd;
+mod logistic;
 mod projection;
 mod silhouette;
 mod tokens;
@@ -12,6 +13,7 @@ mod vectors;
 
 pub use class_tfidf::{Keyword, class_tfidf};
 pub use kmeans::{Cluster, ClusterCount, Clustering, CountScore, KMeansOptions, spherical_kmeans};
+pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};
 pub use projection::{Projection, project_2d};
 pub use silhouette::mean_silhouette;
 
