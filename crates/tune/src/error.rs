@@ -45,6 +45,25 @@ pub enum TuneError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The kept state of a run cannot be gone on from.
+    #[error("the state of the run in {} cannot be used: {reason}", folder.display())]
+    State {
+        /// The run's folder.
+        folder: PathBuf,
+        /// Whether its bytes are damaged; otherwise it belongs to another run.
+        damaged: bool,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The loss or a gradient is no longer a finite number.
+    #[error("training diverged at step {step}: the loss is no longer a finite number; choose a smaller learning rate")]
+    Diverged {
+        /// The step, from 1.
+        step: usize,
+    },
+    /// A part that the caller lent or that all crates share has failed: an embedder, finding a model, replacing a file.
+    #[error(transparent)]
+    Service(#[from] anser_core::Error),
     /// A defect of Anser.
     #[error("training failed: {0}; this is a defect of Anser")]
     Internal(String),
@@ -69,8 +88,16 @@ impl TuneError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Stopped(_) => ErrorKind::Cancelled,
-            Self::Hyperparameter { .. } | Self::File { .. } => ErrorKind::InvalidInput,
+            Self::Hyperparameter { .. } | Self::File { .. } | Self::Diverged { .. } => ErrorKind::InvalidInput,
+            Self::State { damaged, .. } => {
+                if *damaged {
+                    ErrorKind::Corrupt
+                } else {
+                    ErrorKind::Conflict
+                }
+            }
             Self::Base(error) => error.kind(),
+            Self::Service(error) => error.kind(),
             Self::Io { .. } => ErrorKind::Io,
             Self::Internal(_) => ErrorKind::Internal,
         }
@@ -80,6 +107,8 @@ impl TuneError {
         match self {
             Self::Hyperparameter { param, .. } => Some(param),
             Self::File { field, .. } => field.as_deref(),
+            Self::Diverged { .. } => Some("learning_rate"),
+            Self::Service(error) => error.param(),
             _ => None,
         }
     }
@@ -87,6 +116,10 @@ impl TuneError {
 
 impl From<TuneError> for anser_core::Error {
     fn from(error: TuneError) -> Self {
+        let error = match error {
+            TuneError::Service(error) => return error,
+            error => error,
+        };
         let core = Self::new(error.kind(), error.to_string());
         match error.param().map(str::to_owned) {
             Some(param) => core.with_param(param),
