@@ -161,7 +161,7 @@ mod tests {
         assert!(
             (y.precision - 0.5).abs() < 1e-12 && (y.recall - 1.0 / 3.0).abs() < 1e-12 && (y.f1 - 0.4).abs() < 1e-12
         );
-        assert!((scores.macro_f1 - (2.0 / 3.0 + 0.4) / 2.0).abs() < 1e-12);
+        assert!((2.0 * scores.macro_f1 - (2.0 / 3.0 + 0.4)).abs() < 1e-12);
         assert!((scores.weighted_recall - scores.accuracy).abs() < 1e-12);
     }
 }

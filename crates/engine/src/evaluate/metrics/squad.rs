@@ -1,4 +1,4 @@
-//! Exact match and token F1 of the SQuAD benchmark (Rajpurkar et al. 2016, <https://arxiv.org/abs/1606.05250>), with
+//! Exact match and token F1 of the `SQuAD` benchmark (Rajpurkar et al. 2016, <https://arxiv.org/abs/1606.05250>), with
 //! Chinese, Japanese and Korean text read character by character as in CMRC 2018 (Cui et al.,
 //! <https://arxiv.org/abs/1810.07366>).
 
