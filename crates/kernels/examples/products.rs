@@ -32,7 +32,12 @@ fn main() {
                 packed.product(Rows::dense(&rounded, rows, k), None, RowsMut::dense(black_box(&mut y), rows, n), false);
             });
             let narrow = best(flops, || {
-                packed.product(Rows::dense(&rounded, rows, k), None, RowsMut::dense(black_box(&mut out), rows, n), false);
+                packed.product(
+                    Rows::dense(&rounded, rows, k),
+                    None,
+                    RowsMut::dense(black_box(&mut out), rows, n),
+                    false,
+                );
             });
             let packed = PackedMatrix::pack(&weights, n, k, WeightFormat::F32);
             let full = best(flops, || {
@@ -42,7 +47,9 @@ fn main() {
             let gemm = best(flops, || {
                 matmul(Matrix::new(&x, rows, k), weights, MatrixMut::new(black_box(&mut y), rows, n), false);
             });
-            println!("[{rows}, {k}] x [{k}, {n}]: bf16 {brain:.0} (to bf16 {narrow:.0}), f32 {full:.0}, gemm crate {gemm:.0}");
+            println!(
+                "[{rows}, {k}] x [{k}, {n}]: bf16 {brain:.0} (to bf16 {narrow:.0}), f32 {full:.0}, gemm crate {gemm:.0}"
+            );
         }
     }
 }

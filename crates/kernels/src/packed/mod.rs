@@ -75,6 +75,11 @@ impl PackedMatrix {
         self
     }
 
+    /// The instructions it is multiplied with.
+    pub fn instructions(&self) -> InstructionSet {
+        self.instructions
+    }
+
     /// Rows of W: columns of the result.
     pub fn n(&self) -> usize {
         self.n
@@ -127,8 +132,8 @@ impl PackedMatrix {
     /// Multiplies the rows of `x` into `y`, on this thread. `x` may have fewer columns than W (its rest counts as zero) and
     /// `y` fewer than W has rows (the rest is left out). `low_rank` is added before the result is rounded.
     ///
-    /// Panics when the formats differ, when operands do not fit, or when rows of brain floats have an odd stride while
-    /// there are an odd number of them: then the last one has no partner.
+    /// Panics when the formats differ, when operands do not fit, or when the last of `x`'s rows has an odd number of brain
+    /// floats and nothing behind it: each is read with its neighbour.
     pub fn product<E: Element, O: Output>(
         &self,
         x: Rows<'_, E>,
@@ -136,26 +141,16 @@ impl PackedMatrix {
         y: RowsMut<'_, O>,
         accumulate: bool,
     ) {
-        assert!(E::FORMAT == self.format, "rows and weights of a product have different formats");
-        assert!(x.rows == y.rows && x.columns <= self.k && y.columns <= self.n, "operands of a product do not fit");
-        if let Some(low_rank) = &low_rank {
-            let fits = low_rank.weights.n == self.n && low_rank.weights.format == self.format;
-            assert!(fits && low_rank.x.rows == x.rows && low_rank.x.columns <= low_rank.weights.k, "a low-rank product does not fit");
-        }
-        if y.rows == 0 || y.columns == 0 {
-            return;
-        }
-        match self.instructions.0 {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 if self.format == WeightFormat::Bf16 => self.product_avx512(x, low_rank, y, accumulate),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 | Level::Avx512Bf16
-                if self.format == WeightFormat::F32 && O::FORMAT == WeightFormat::F32 =>
-            {
-                self.product_avx512(x, low_rank, y, accumulate);
-            }
-            _ => self.product_portable(x, low_rank, y, accumulate),
-        }
+        self.part(0, 0).product(x, low_rank, y, accumulate);
+    }
+
+    /// W from row `n` and column `k` on. Panics unless `n` is a multiple of 48 and `k` is even.
+    pub fn part(&self, n: usize, k: usize) -> Part<'_> {
+        assert!(
+            n <= self.n && k <= self.k && n.is_multiple_of(PANEL) && k.is_multiple_of(2),
+            "no part begins at [{n}, {k}]"
+        );
+        Part { matrix: self, panel: n / PANEL, step: self.steps(k) }
     }
 
     /// Steps in the depth of `columns` numbers.
@@ -166,10 +161,52 @@ impl PackedMatrix {
         }
     }
 
-    /// The lines of a panel.
-    fn panel(&self, panel: usize) -> &[Line] {
+    /// The lines of a panel from a step on.
+    fn panel(&self, panel: usize, step: usize) -> &[Line] {
         let lines = self.steps(self.k) * VECTORS;
-        &self.lines[panel * lines..(panel + 1) * lines]
+        &self.lines[panel * lines + step * VECTORS..(panel + 1) * lines]
+    }
+}
+
+/// A matrix from some row and column on.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    matrix: &'a PackedMatrix,
+    panel: usize,
+    step: usize,
+}
+
+impl Part<'_> {
+    /// As [`PackedMatrix::product`].
+    pub fn product<E: Element, O: Output>(
+        &self,
+        x: Rows<'_, E>,
+        low_rank: Option<LowRank<'_, E>>,
+        y: RowsMut<'_, O>,
+        accumulate: bool,
+    ) {
+        let Self { matrix, panel, step } = *self;
+        assert!(E::FORMAT == matrix.format, "rows and weights of a product have different formats");
+        let fits = step + matrix.steps(x.columns) <= matrix.steps(matrix.k) && panel * PANEL + y.columns <= matrix.n;
+        assert!(x.rows == y.rows && fits, "operands of a product do not fit");
+        if let Some(LowRank { x: second, weights }) = &low_rank {
+            let fits = weights.n == matrix.n && weights.format == matrix.format;
+            assert!(fits && second.rows == x.rows && second.columns <= weights.k, "a low-rank product does not fit");
+        }
+        if y.rows == 0 || y.columns == 0 {
+            return;
+        }
+        match matrix.instructions.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 if matrix.format == WeightFormat::Bf16 => self.product_avx512(x, low_rank, y, accumulate),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 | Level::Avx512Bf16
+                if matrix.format == WeightFormat::F32 && O::FORMAT == WeightFormat::F32 =>
+            {
+                self.product_avx512(x, low_rank, y, accumulate);
+            }
+            _ => self.product_portable(x, low_rank, y, accumulate),
+        }
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -181,34 +218,40 @@ impl PackedMatrix {
         accumulate: bool,
     ) {
         use avx512::{Block, Left, Target};
+        assert!(!(accumulate && O::FORMAT == WeightFormat::Bf16), "sums are kept in f32");
+        let matrix = self.matrix;
         let left = |x: &Rows<'_, E>, steps: usize| {
             let last = x.rows.saturating_sub(1) * x.stride * size_of::<E>() + steps * 4;
-            assert!(x.rows == 0 || last <= size_of_val(x.values), "the last row of a product's left operand has no pair");
+            assert!(
+                x.rows == 0 || last <= size_of_val(x.values),
+                "the last row of a product's left operand has no pair"
+            );
             Left { rows: x.values.as_ptr().cast::<u8>(), stride: x.stride * size_of::<E>(), steps }
         };
-        let first = left(&x, self.steps(x.columns));
+        let first = left(&x, matrix.steps(x.columns));
         let second = low_rank.as_ref().map(|term| left(&term.x, term.weights.steps(term.x.columns)));
         let nothing = Left { steps: 0, ..first };
-        for panel in 0..y.columns.div_ceil(PANEL) {
-            let lines = self.panel(panel).as_ptr();
+        for index in 0..y.columns.div_ceil(PANEL) {
+            let lines = matrix.panel(self.panel + index, self.step).as_ptr();
             let terms = match (&second, &low_rank) {
-                (Some(second), Some(term)) => [(first, lines), (*second, term.weights.panel(panel).as_ptr())],
+                (Some(second), Some(term)) => {
+                    [(first, lines), (*second, term.weights.panel(self.panel + index, 0).as_ptr())]
+                }
                 _ => [(first, lines), (nothing, lines)],
             };
-            let column = panel * PANEL;
+            let column = index * PANEL;
             let values = y.values[column..].as_mut_ptr();
             let target = match (O::FORMAT, accumulate) {
                 (WeightFormat::F32, false) => Target::F32(values.cast()),
                 (WeightFormat::F32, true) => Target::Add(values.cast()),
                 (WeightFormat::Bf16, _) => Target::Bf16(values.cast()),
             };
-            let columns = (y.columns - column).min(PANEL);
-            let block = Block { target, stride: y.stride, rows: y.rows, columns };
+            let block = Block { target, stride: y.stride, rows: y.rows, columns: (y.columns - column).min(PANEL) };
             // SAFETY: `left` checked the rows, panels have the steps of their matrix's depth, which is no less than the
             // operands', and `RowsMut` checked the target; the instruction set exists only where the processor has it.
             #[expect(unsafe_code, reason = "kernels on raw pointers into operands whose extent is checked above")]
             unsafe {
-                match self.format {
+                match matrix.format {
                     WeightFormat::F32 => avx512::panel_f32(terms, block),
                     WeightFormat::Bf16 => avx512::panel_bf16(terms, block),
                 }

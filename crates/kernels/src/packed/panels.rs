@@ -51,7 +51,7 @@ impl PackedMatrix {
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.n && out.len() == self.k, "row {row} of a matrix [{}, {}]", self.n, self.k);
         let (vector, lane) = ((row % PANEL) / LANES, row % LANES);
-        let steps = self.panel(row / PANEL).chunks_exact(VECTORS).map(|step| step[vector].0[lane]);
+        let steps = self.panel(row / PANEL, 0).chunks_exact(VECTORS).map(|step| step[vector].0[lane]);
         match self.format {
             WeightFormat::F32 => out.iter_mut().zip(steps).for_each(|(out, bits)| *out = f32::from_bits(bits)),
             WeightFormat::Bf16 => {

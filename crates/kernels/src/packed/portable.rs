@@ -1,11 +1,11 @@
 //! Products with packed panels on processors without brain-float instructions: panels are widened one by one and
 //! multiplied by the gemm crate, which has its own paths for AVX-512, AVX2 and others.
 
-use super::{LowRank, Output, PANEL, PackedMatrix};
+use super::{Line, LowRank, Output, PANEL, PackedMatrix, Part, VECTORS};
 use crate::element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 use crate::matmul::{Matrix, MatrixMut, matmul};
 
-impl PackedMatrix {
+impl Part<'_> {
     pub(super) fn product_portable<E: Element, O: Output>(
         &self,
         x: Rows<'_, E>,
@@ -14,7 +14,8 @@ impl PackedMatrix {
         accumulate: bool,
     ) {
         let rows = x.rows;
-        let x = self.dense(x);
+        let matrix = self.matrix;
+        let x = matrix.dense(x);
         let low_rank = low_rank.map(|term| (term.weights.dense(term.x), term.x.columns, term.weights));
         let depth = x.len() / rows;
         let mut panel = Vec::new();
@@ -22,10 +23,10 @@ impl PackedMatrix {
         for index in 0..y.columns.div_ceil(PANEL) {
             let column = index * PANEL;
             let columns = (y.columns - column).min(PANEL);
-            self.unpack(index, depth, &mut panel);
+            matrix.unpack(matrix.panel(self.panel + index, self.step), depth, &mut panel);
             multiply(&x, &panel, &mut sums, rows, false);
             if let Some((x, depth, weights)) = &low_rank {
-                weights.unpack(index, *depth, &mut panel);
+                weights.unpack(weights.panel(self.panel + index, 0), *depth, &mut panel);
                 multiply(x, &panel, &mut sums, rows, true);
             }
             for (row, sums) in sums.chunks_exact(PANEL).enumerate() {
@@ -34,12 +35,14 @@ impl PackedMatrix {
                 if accumulate {
                     out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = O::from_f32(out.to_f32() + sum));
                 } else {
-                    convert(self.instructions, &sums[..columns], out);
+                    convert(matrix.instructions, &sums[..columns], out);
                 }
             }
         }
     }
+}
 
+impl PackedMatrix {
     /// The rows as `f32` without gaps.
     fn dense<E: Element>(&self, x: Rows<'_, E>) -> Vec<f32> {
         let mut dense = vec![0.0; x.rows * x.columns];
@@ -49,15 +52,14 @@ impl PackedMatrix {
         dense
     }
 
-    /// The first `depth` rows of a panel as `f32` [depth, 48].
-    fn unpack(&self, index: usize, depth: usize, out: &mut Vec<f32>) {
-        let numbers = self.panel(index).iter().map(|line| line.0);
+    /// The first `depth` rows of a panel's lines as `f32` [depth, 48].
+    fn unpack(&self, lines: &[Line], depth: usize, out: &mut Vec<f32>) {
+        let numbers = lines[..self.steps(depth) * VECTORS].iter().map(|line| line.0);
         out.clear();
         match self.format {
             WeightFormat::F32 => out.extend(numbers.flatten().map(f32::from_bits)),
             WeightFormat::Bf16 => {
-                let steps = self.steps(depth);
-                out.resize(steps * 2 * PANEL, 0.0);
+                out.resize(self.steps(depth) * 2 * PANEL, 0.0);
                 let packed = numbers.flatten().collect::<Vec<u32>>();
                 for (pair, step) in out.chunks_exact_mut(2 * PANEL).zip(packed.chunks_exact(PANEL)) {
                     let (low, high) = pair.split_at_mut(PANEL);
@@ -72,5 +74,10 @@ impl PackedMatrix {
 
 fn multiply(x: &[f32], panel: &[f32], sums: &mut [f32], rows: usize, accumulate: bool) {
     let depth = panel.len() / PANEL;
-    matmul(Matrix::new(x, rows, depth), Matrix::new(panel, depth, PANEL), MatrixMut::new(sums, rows, PANEL), accumulate);
+    matmul(
+        Matrix::new(x, rows, depth),
+        Matrix::new(panel, depth, PANEL),
+        MatrixMut::new(sums, rows, PANEL),
+        accumulate,
+    );
 }
