@@ -59,10 +59,7 @@ impl TrainingExample {
     /// A chat of one question and one answer, with or without a system message before them.
     pub fn question_answer(system: Option<&str>, question: impl Into<String>, answer: impl Into<String>) -> Self {
         let system = system.map(|text| (ChatMessage::new(Role::System, text), false));
-        let rest = [
-            (ChatMessage::new(Role::User, question), false),
-            (ChatMessage::new(Role::Assistant, answer), true),
-        ];
+        let rest = [(ChatMessage::new(Role::User, question), false), (ChatMessage::new(Role::Assistant, answer), true)];
         Self::Chat { turns: system.into_iter().chain(rest).collect() }
     }
 

@@ -59,7 +59,10 @@ impl<'a> Fields<'a> {
                     faults.add(field, "tools and function calls cannot be trained here; remove the field");
                 }
             } else if !known.contains(&name.as_str()) {
-                faults.add(field, format!("the field is not known; known here: {}; correct or remove it", known.join(", ")));
+                faults.add(
+                    field,
+                    format!("the field is not known; known here: {}; correct or remove it", known.join(", ")),
+                );
             }
         }
     }
@@ -76,9 +79,11 @@ pub(super) fn format_of(entries: &[(String, Json)]) -> Result<TrainingFormat, St
     let mut found = formats.iter().filter(|(_, has)| *has).map(|(format, _)| *format);
     match (found.next(), found.next()) {
         (Some(format), None) => Ok(format),
-        (Some(_), Some(_)) => Err("the line mixes the fields of several formats; keep \"messages\", or \"prompt\" and \
+        (Some(_), Some(_)) => {
+            Err("the line mixes the fields of several formats; keep \"messages\", or \"prompt\" and \
              \"completion\", or \"input\", \"preferred_output\" and \"non_preferred_output\""
-            .to_owned()),
+                .to_owned())
+        }
         (None, _) => Err("the line has neither \"messages\", nor \"prompt\" and \"completion\", nor \"input\", \
              \"preferred_output\" and \"non_preferred_output\"; give it the fields of one format"
             .to_owned()),
@@ -222,11 +227,8 @@ fn messages(fields: &Fields<'_>, name: &str, weighted: bool, faults: &mut Faults
         faults.add(path, "the array is empty; give it messages");
         return None;
     }
-    let read: Vec<Option<(ChatMessage, bool)>> = items
-        .iter()
-        .enumerate()
-        .map(|(at, item)| message(item, &format!("{path}[{at}]"), weighted, faults))
-        .collect();
+    let read: Vec<Option<(ChatMessage, bool)>> =
+        items.iter().enumerate().map(|(at, item)| message(item, &format!("{path}[{at}]"), weighted, faults)).collect();
     read.into_iter().collect()
 }
 
@@ -236,7 +238,11 @@ fn message(item: &Json, path: &str, weighted: bool, faults: &mut Faults) -> Opti
         return None;
     };
     let fields = Fields { path, entries };
-    fields.check_names(&["role", "content", "name", "weight", "refusal"], &["tool_calls", "function_call", "audio"], faults);
+    fields.check_names(
+        &["role", "content", "name", "weight", "refusal"],
+        &["tool_calls", "function_call", "audio"],
+        faults,
+    );
     let role = role(&fields, faults);
     let weight = weight(&fields, role, faults);
     check_remarks(&fields, faults);
@@ -335,7 +341,10 @@ fn text_of_parts(parts: &[Json], path: &str, faults: &mut Faults) -> Option<Stri
     for (at, part) in parts.iter().enumerate() {
         let path = format!("{path}[{at}]");
         let Json::Object(entries) = part else {
-            faults.add(path, format!("the part is {}; it must be {{\"type\": \"text\", \"text\": \"...\"}}", part.kind()));
+            faults.add(
+                path,
+                format!("the part is {}; it must be {{\"type\": \"text\", \"text\": \"...\"}}", part.kind()),
+            );
             return None;
         };
         let fields = Fields { path: &path, entries };
@@ -343,7 +352,10 @@ fn text_of_parts(parts: &[Json], path: &str, faults: &mut Faults) -> Option<Stri
             Some(Json::Text(kind)) if kind == "text" => {}
             Some(Json::Text(kind)) => {
                 let kind = shown(kind);
-                faults.add(fields.path_of("type"), format!("parts of type \"{kind}\" cannot be trained here; only \"text\" can"));
+                faults.add(
+                    fields.path_of("type"),
+                    format!("parts of type \"{kind}\" cannot be trained here; only \"text\" can"),
+                );
                 return None;
             }
             _ => {

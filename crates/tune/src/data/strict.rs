@@ -182,7 +182,9 @@ impl Reading {
     fn check(mut self, minimum: usize, unread: bool) -> TrainingFileCheck {
         if self.examples < minimum && !unread {
             let message = match self.examples {
-                0 if self.problem_count == 0 => format!("the file holds no example; write at least {minimum}, one a line"),
+                0 if self.problem_count == 0 => {
+                    format!("the file holds no example; write at least {minimum}, one a line")
+                }
                 found => format!(
                     "the file holds {} that can be used, but at least {minimum} are needed; add more",
                     if found == 1 { "1 example".to_owned() } else { format!("{found} examples") }
@@ -230,7 +232,8 @@ mod tests {
         (examples, check)
     }
 
-    const GOOD: &str = r#"{"messages":[{"role":"user","content":"When do you open?"},{"role":"assistant","content":"At nine."}]}"#;
+    const GOOD: &str =
+        r#"{"messages":[{"role":"user","content":"When do you open?"},{"role":"assistant","content":"At nine."}]}"#;
 
     /// Ten good lines with `line` as the third.
     fn among_good(line: &[u8]) -> (LocatedExamples, TrainingFileCheck) {
@@ -256,10 +259,17 @@ mod tests {
         for (line, format) in [(GOOD, "chat"), (prompt, "prompt_completion"), (preference, "preference")] {
             let text = format!("\u{feff}{line}\r\n\n{}", format!("{line}\n").repeat(9));
             let (examples, check) = check(text.as_bytes());
-            assert_eq!((check.format.as_deref(), check.examples, check.problem_count), (Some(format), 10, 0), "{check:?}");
+            assert_eq!(
+                (check.format.as_deref(), check.examples, check.problem_count),
+                (Some(format), 10, 0),
+                "{check:?}"
+            );
             assert_eq!((examples[0].0, examples[1].0), (1, 3));
             for (_, example) in &examples {
-                assert_eq!(Json::parse(example.to_json_line().as_bytes()).unwrap(), Json::parse(line.as_bytes()).unwrap());
+                assert_eq!(
+                    Json::parse(example.to_json_line().as_bytes()).unwrap(),
+                    Json::parse(line.as_bytes()).unwrap()
+                );
             }
         }
     }
@@ -288,13 +298,22 @@ mod tests {
             (chat(&format!("{bot},{user}")), "messages[1].role"),
             (chat(&format!("{user},{{\"role\":\"assistant\",\"content\":\" \"}}")), "messages[1].content"),
             (chat(&format!("{user},{{\"role\":\"assistant\",\"content\":\"a\",\"weight\":2}}")), "messages[1].weight"),
-            (chat(&format!("{user},{{\"role\":\"assistant\",\"content\":\"a\",\"weight\":true}}")), "messages[1].weight"),
+            (
+                chat(&format!("{user},{{\"role\":\"assistant\",\"content\":\"a\",\"weight\":true}}")),
+                "messages[1].weight",
+            ),
             (chat(&format!("{user},{{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0}}")), "messages"),
-            (chat(&format!("{user},{{\"role\":\"assistant\",\"role\":\"assistant\",\"content\":\"a\"}}")), "messages[1].role"),
+            (
+                chat(&format!("{user},{{\"role\":\"assistant\",\"role\":\"assistant\",\"content\":\"a\"}}")),
+                "messages[1].role",
+            ),
             (chat(&format!("{user},{{\"role\":\"tool\",\"content\":\"a\"}},{bot}")), "messages[1].role"),
             (chat(&format!("{user},{{\"role\":\"assistant\",\"content\":\"a\\u0000\"}}")), "messages[1].content"),
             (chat(&format!("{{\"role\":\"user\",\"content\":\"a\",\"weight\":1}},{bot}")), "messages[0].weight"),
-            (chat(&format!("{{\"role\":\"user\",\"content\":[{{\"type\":\"image_url\"}}]}},{bot}")), "messages[0].content[0].type"),
+            (
+                chat(&format!("{{\"role\":\"user\",\"content\":[{{\"type\":\"image_url\"}}]}},{bot}")),
+                "messages[0].content[0].type",
+            ),
             (chat(&format!("{{\"role\":\"user\",\"content\":\"a\",\"wieght\":1}},{bot}")), "messages[0].wieght"),
             (chat(""), "messages"),
             (r#"{"messages":"Hi"}"#.to_owned(), "messages"),

@@ -3,13 +3,13 @@
 
 /// A training file with one fault.
 #[derive(Debug, Clone)]
-pub struct MalformedFile {
+pub(crate) struct MalformedFile {
     /// What is wrong with it, unique among all.
-    pub name: String,
+    pub(crate) name: String,
     /// Its bytes.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// A line that a problem must be reported for, from 1; 0 for the file as a whole.
-    pub line: u64,
+    pub(crate) line: u64,
 }
 
 /// Lines of a good file.
@@ -55,14 +55,38 @@ fn bad_chats() -> Vec<String> {
     let user = r#"{"role":"user","content":"Hi"}"#;
     let bot = r#"{"role":"assistant","content":"Yo"}"#;
     let mut bad = Vec::new();
-    for value in ["5", "0", "null", "true", "false", "{}", "[]", "[1]", "[null]", "[\"a\"]", "\"\"", "\"  \"", "\"\\n\"", "\"\\u0000\"", "1e3"] {
+    for value in [
+        "5",
+        "0",
+        "null",
+        "true",
+        "false",
+        "{}",
+        "[]",
+        "[1]",
+        "[null]",
+        "[\"a\"]",
+        "\"\"",
+        "\"  \"",
+        "\"\\n\"",
+        "\"\\u0000\"",
+        "1e3",
+    ] {
         bad.push(format!(r#"{{"messages":[{user},{{"role":"assistant","content":{value}}}]}}"#));
         bad.push(format!(r#"{{"messages":[{{"role":"user","content":{value}}},{bot}]}}"#));
     }
-    for part in [r#"{"type":"image_url"}"#, r#"{"type":"text"}"#, r#"{"text":"a"}"#, r#"{"type":"text","text":1}"#, r#"{"type":1,"text":"a"}"#] {
+    for part in [
+        r#"{"type":"image_url"}"#,
+        r#"{"type":"text"}"#,
+        r#"{"text":"a"}"#,
+        r#"{"type":"text","text":1}"#,
+        r#"{"type":1,"text":"a"}"#,
+    ] {
         bad.push(format!(r#"{{"messages":[{{"role":"user","content":[{part}]}},{bot}]}}"#));
     }
-    for role in ["\"bot\"", "\"\"", "\"User\"", "\"tool\"", "\"function\"", "\"ASSISTANT\"", "1", "null", "[]", "{}", "true"] {
+    for role in
+        ["\"bot\"", "\"\"", "\"User\"", "\"tool\"", "\"function\"", "\"ASSISTANT\"", "1", "null", "[]", "{}", "true"]
+    {
         bad.push(format!(r#"{{"messages":[{{"role":{role},"content":"a"}},{bot}]}}"#));
         bad.push(format!(r#"{{"messages":[{user},{{"role":{role},"content":"a"}}]}}"#));
     }
@@ -137,7 +161,15 @@ fn bad_preferences() -> Vec<String> {
     let yes = r#"[{"role":"assistant","content":"yes"}]"#;
     let no = r#"[{"role":"assistant","content":"no"}]"#;
     let mut bad = Vec::new();
-    for value in ["[]", "{}", "null", "1", "\"a\"", r#"[{"role":"user","content":"a"}]"#, r#"[{"role":"assistant","content":""}]"#] {
+    for value in [
+        "[]",
+        "{}",
+        "null",
+        "1",
+        "\"a\"",
+        r#"[{"role":"user","content":"a"}]"#,
+        r#"[{"role":"assistant","content":""}]"#,
+    ] {
         bad.push(format!(r#"{{"input":{input},"preferred_output":{value},"non_preferred_output":{no}}}"#));
         bad.push(format!(r#"{{"input":{input},"preferred_output":{yes},"non_preferred_output":{value}}}"#));
     }
@@ -160,8 +192,29 @@ fn bad_preferences() -> Vec<String> {
 /// Lines that are no example in any format.
 fn bad_lines() -> Vec<Vec<u8>> {
     let mut bad: Vec<Vec<u8>> = [
-        "nonsense", "{", "}", "[", "]", "[]", "{}", "null", "true", "1", "\"text\"", "NaN", "{\"a\":}", "{a:1}", "<xml/>", "a,b,c",
-        "// a comment", "{\"text\":\"a\"}", "{\"messages\":[}", "undefined", "-", "{\"messages\":1e999}", "{\"messages\"",
+        "nonsense",
+        "{",
+        "}",
+        "[",
+        "]",
+        "[]",
+        "{}",
+        "null",
+        "true",
+        "1",
+        "\"text\"",
+        "NaN",
+        "{\"a\":}",
+        "{a:1}",
+        "<xml/>",
+        "a,b,c",
+        "// a comment",
+        "{\"text\":\"a\"}",
+        "{\"messages\":[}",
+        "undefined",
+        "-",
+        "{\"messages\":1e999}",
+        "{\"messages\"",
     ]
     .map(|line| line.as_bytes().to_vec())
     .to_vec();
@@ -182,8 +235,7 @@ fn bad_lines() -> Vec<Vec<u8>> {
 
 /// Files that are wrong as a whole.
 fn bad_wholes() -> Vec<(String, Vec<u8>, u64)> {
-    let utf16: Vec<u8> =
-        [0xff, 0xfe].into_iter().chain(chat(1).encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let utf16: Vec<u8> = [0xff, 0xfe].into_iter().chain(chat(1).encode_utf16().flat_map(u16::to_le_bytes)).collect();
     let utf16_big: Vec<u8> =
         [0xfe, 0xff].into_iter().chain(chat(1).encode_utf16().flat_map(u16::to_be_bytes)).collect();
     let bare_utf16: Vec<u8> = chat(1).encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -207,7 +259,11 @@ fn bad_wholes() -> Vec<(String, Vec<u8>, u64)> {
         ("PNG".to_owned(), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec(), 1),
         ("CSV".to_owned(), b"prompt,completion\na,b\n".to_vec(), 1),
         ("one line of all objects".to_owned(), good(chat, LINES).into_iter().filter(|b| *b != b'\n').collect(), 1),
-        ("lines ended by carriage returns".to_owned(), good(chat, LINES).iter().map(|b| if *b == b'\n' { b'\r' } else { *b }).collect(), 1),
+        (
+            "lines ended by carriage returns".to_owned(),
+            good(chat, LINES).iter().map(|b| if *b == b'\n' { b'\r' } else { *b }).collect(),
+            1,
+        ),
         ("a line of 17 MiB".to_owned(), [good(chat, LINES), vec![b'x'; 17 << 20]].concat(), LINES as u64 + 1),
         ("NUL bytes".to_owned(), vec![0; 5000], 1),
         ("every byte".to_owned(), (0..=255).collect(), 1),
@@ -220,8 +276,8 @@ fn bad_wholes() -> Vec<(String, Vec<u8>, u64)> {
     wholes
 }
 
-/// All of them, more than 400, the same on every call.
-pub fn malformed_files() -> Vec<MalformedFile> {
+/// All of them, more than 300, the same on every call.
+pub(crate) fn malformed_files() -> Vec<MalformedFile> {
     let mut files: Vec<MalformedFile> =
         bad_wholes().into_iter().map(|(name, bytes, line)| MalformedFile { name, bytes, line }).collect();
     let mut add = |kind: &str, line: fn(usize) -> String, at: usize, number: usize, bad: &[u8]| {
@@ -244,7 +300,9 @@ pub fn malformed_files() -> Vec<MalformedFile> {
         }
     }
     // Every cut of an object leaves it open, so no cut is valid.
-    for (kind, line) in [("cut chat", chat as fn(usize) -> String), ("cut prompt", legacy), ("cut preference", preference)] {
+    for (kind, line) in
+        [("cut chat", chat as fn(usize) -> String), ("cut prompt", legacy), ("cut preference", preference)]
+    {
         let whole = line(7);
         for length in (1..whole.len()).step_by(5) {
             add(kind, line, 7, length, &whole.as_bytes()[..length]);

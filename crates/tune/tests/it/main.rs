@@ -1,0 +1,4 @@
+//! Fine-tuning from data to model, from outside.
+
+mod malformed_files;
+mod training_file;
