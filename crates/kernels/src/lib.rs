@@ -4,21 +4,25 @@
 //! A kernel takes the [`InstructionSet`] it may use, so that tests can run every path of a machine. Results do not
 //! depend on the number of threads: a sum is always taken in the same order.
 
+mod attention;
 mod cross_entropy;
 mod element;
 mod exponential;
 mod instructions;
 mod matmul;
+mod outer;
 mod packed;
 mod rows;
 
+pub use attention::{Attended, AttentionGradients, AttentionInput, AttentionScratch, attend, attend_backward};
 pub use cross_entropy::{
     CrossEntropyScratch, OutputMatrix, TargetScores, WeightedTargets, cross_entropy, logit_gradients,
 };
 pub use element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 pub use instructions::InstructionSet;
 pub use matmul::{Matrix, MatrixMut, matmul};
-pub use packed::{LowRank, Output, PackedMatrix, Part};
+pub use outer::outer_sum;
+pub use packed::{LowRank, PackedMatrix, Part};
 pub use rows::{
     RmsNorm, RmsNormBackward, Rotary, gated_unit, gated_unit_backward, rms_norm, rms_norm_backward,
     rms_norm_weight_gradient, rotate, weigh_rows,

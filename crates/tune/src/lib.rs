@@ -11,4 +11,4 @@ mod rank_allocation;
 mod schedule;
 
 pub use error::TuneError;
-pub use model::{Batch, BatchObjective, BatchScores, Gradients, ModelOptions, ObjectiveResult, Parameter};
+pub use model::{Batch, BatchObjective, BatchScores, Gradients, ModelOptions, ObjectiveResult, Parameter, TrainableModel};

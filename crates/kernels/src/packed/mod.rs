@@ -134,7 +134,7 @@ impl PackedMatrix {
     ///
     /// Panics when the formats differ, when operands do not fit, or when the last of `x`'s rows has an odd number of brain
     /// floats and nothing behind it: each is read with its neighbour.
-    pub fn product<E: Element, O: Output>(
+    pub fn product<E: Element, O: Element>(
         &self,
         x: Rows<'_, E>,
         low_rank: Option<LowRank<'_, E>>,
@@ -178,7 +178,7 @@ pub struct Part<'a> {
 
 impl Part<'_> {
     /// As [`PackedMatrix::product`].
-    pub fn product<E: Element, O: Output>(
+    pub fn product<E: Element, O: Element>(
         &self,
         x: Rows<'_, E>,
         low_rank: Option<LowRank<'_, E>>,
@@ -210,7 +210,7 @@ impl Part<'_> {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn product_avx512<E: Element, O: Output>(
+    fn product_avx512<E: Element, O: Element>(
         &self,
         x: Rows<'_, E>,
         low_rank: Option<LowRank<'_, E>>,
@@ -259,8 +259,3 @@ impl Part<'_> {
         }
     }
 }
-
-/// What a product's result may be kept in. Adding to it needs `f32`.
-pub trait Output: Element {}
-impl Output for f32 {}
-impl Output for bf16 {}

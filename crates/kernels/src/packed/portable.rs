@@ -1,12 +1,12 @@
 //! Products with packed panels on processors without brain-float instructions: panels are widened one by one and
 //! multiplied by the gemm crate, which has its own paths for AVX-512, AVX2 and others.
 
-use super::{Line, LowRank, Output, PANEL, PackedMatrix, Part, VECTORS};
+use super::{Line, LowRank, PANEL, PackedMatrix, Part, VECTORS};
 use crate::element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 use crate::matmul::{Matrix, MatrixMut, matmul};
 
 impl Part<'_> {
-    pub(super) fn product_portable<E: Element, O: Output>(
+    pub(super) fn product_portable<E: Element, O: Element>(
         &self,
         x: Rows<'_, E>,
         low_rank: Option<LowRank<'_, E>>,
