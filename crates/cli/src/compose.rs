@@ -1,17 +1,21 @@
 //! Puts the parts together: settings in, a working engine out. The only place that knows both the engine and the
 //! crates that load models.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anser_core::storage::DataDir;
 use anser_core::{Embedder, Generator, Progress, Reranker};
 use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker};
-use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels};
+use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels, TunedModel};
 use anser_generate::{GeneratorOptions, LlamaGenerator};
 use anser_models::{ModelFiles, ModelStore, ModelStoreOptions};
 
 use crate::config::Settings;
 use crate::failure::Failure;
+
+/// Name of the weights in the folder of a catalogued chat model.
+const CHAT_WEIGHTS: &str = "model.gguf";
 
 /// The models that the settings name, found or downloaded as needed.
 pub(crate) fn model_store(settings: &Settings) -> ModelStore {
@@ -23,12 +27,22 @@ pub(crate) fn model_store(settings: &Settings) -> ModelStore {
     })
 }
 
+/// Where a model's weights lie: the GGUF file of a model of the catalogue, fetched when needed, or the file or folder that
+/// a path names.
+pub(crate) fn locate(store: &ModelStore, name: &str, progress: &dyn Progress) -> anser_core::Result<PathBuf> {
+    if store.catalogue().find(name).is_ok() || !Path::new(name).exists() {
+        return Ok(store.ensure(name, progress)?.path(CHAT_WEIGHTS)?);
+    }
+    Ok(PathBuf::from(name))
+}
+
 /// An engine over the data folder of `settings`. Models are loaded when first used; `progress` shows their download.
 pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result<Arc<Engine>, Failure> {
     let data = DataDir::open(&settings.data_dir)?;
     let loader = Loader { store: model_store(settings), settings: settings.clone(), progress };
-    let options = EngineOptions { index: IndexOptions { threads: settings.threads, ..IndexOptions::default() } };
-    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), options)?))
+    let index = IndexOptions { threads: settings.threads, ..IndexOptions::default() };
+    let options = EngineOptions { index, ..EngineOptions::default() };
+    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), None, options)?))
 }
 
 struct Loader {
@@ -78,5 +92,10 @@ impl ModelLoader for Loader {
         let files = self.files(&self.settings.chat)?;
         let options = GeneratorOptions { threads: self.settings.threads, ..GeneratorOptions::default() };
         Ok(Arc::new(LlamaGenerator::load(&files, &options)?))
+    }
+
+    fn tuned(&self, model: &TunedModel) -> anser_core::Result<Arc<dyn Generator>> {
+        let message = format!("the tuned model {} cannot be served by this program", model.id);
+        Err(anser_core::Error::new(anser_core::ErrorKind::Unavailable, message))
     }
 }

@@ -2,28 +2,73 @@
 
 use std::sync::Arc;
 
-use anser_core::storage::DataDir;
+use anser_core::Trainer;
+use anser_core::storage::{DataDir, check_name};
 use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 
+use crate::control::ControlDatabase;
+use crate::files::FileStore;
+use crate::jobs::{JobKind, Jobs};
+use crate::tuning::{FineTuning, TunedModels};
 use crate::{EngineError, ServedModels};
 
 /// Settings that hold for the whole engine.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct EngineOptions {
     /// How collections are stored and searched.
     pub index: IndexOptions,
+    /// Stands in the names of tuned models; 1 to 64 letters, digits, `-`, `_` and `.`.
+    pub organization: String,
+    /// Largest uploaded file, in bytes.
+    pub max_file_bytes: u64,
+    /// Memory that tuned models may take together, in bytes, beside the bases that they share.
+    pub tuned_memory_bytes: u64,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            index: IndexOptions::default(),
+            organization: "anser".to_owned(),
+            max_file_bytes: 512 << 20,
+            tuned_memory_bytes: 1 << 30,
+        }
+    }
 }
 
 /// Everything that commands and HTTP handlers call. Share it in an [`Arc`]; all methods take `&self`.
 pub struct Engine {
     pub(crate) store: Store,
+    pub(crate) control: Arc<ControlDatabase>,
+    pub(crate) files: Arc<FileStore>,
+    pub(crate) jobs: Arc<Jobs>,
+    pub(crate) tuned: Arc<TunedModels>,
+    pub(crate) trainer: Option<Arc<dyn Trainer>>,
+    pub(crate) organization: String,
     models: ServedModels,
 }
 
 impl Engine {
-    /// Opens the collections below `data`.
-    pub fn open(data: &DataDir, models: ServedModels, options: EngineOptions) -> Result<Self, EngineError> {
-        Ok(Self { store: Store::open(data, options.index)?, models })
+    /// Opens what lies below `data`. Without a trainer nothing can be fine-tuned, and fine-tuning jobs are left to
+    /// processes that have one.
+    pub fn open(
+        data: &DataDir,
+        mut models: ServedModels,
+        trainer: Option<Arc<dyn Trainer>>,
+        options: EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let EngineOptions { index, organization, max_file_bytes, tuned_memory_bytes } = options;
+        check_name("organization", &organization)?;
+        let control = Arc::new(ControlDatabase::open(&data.control_database())?);
+        let files = Arc::new(FileStore::open(Arc::clone(&control), data.clone(), max_file_bytes)?);
+        let tuned = Arc::new(TunedModels::open(Arc::clone(&control), data.clone())?);
+        let fine_tuning = trainer.clone().map(|trainer| {
+            let (database, files, tuned) = (Arc::clone(&control), Arc::clone(&files), Arc::clone(&tuned));
+            Box::new(FineTuning { trainer, database, data: data.clone(), files, tuned }) as Box<dyn JobKind>
+        });
+        let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), fine_tuning.into_iter().collect())?);
+        models.attach(Arc::clone(&tuned), tuned_memory_bytes);
+        Ok(Self { store: Store::open(data, index)?, control, files, jobs, tuned, trainer, organization, models })
     }
 
     /// The live models.

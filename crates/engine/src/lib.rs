@@ -6,27 +6,37 @@
 
 mod answer;
 pub mod cluster;
+mod control;
 mod engine;
 mod error;
 mod evaluate;
+mod files;
 mod ingest;
+mod jobs;
+mod page;
 mod retrieve;
 mod served;
+mod tuning;
 
 pub use anser_index::analysis::ClusterCount;
 pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, SearchMethod};
-pub use answer::{AnswerEvent, AnswerRequest};
+pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use evaluate::metrics;
-pub use evaluate::{
-    Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference, exact_binomial,
-    mcnemar, paired_bootstrap,
-};
 pub use evaluate::{AnswerEvaluation, AnswerMiss, LabelledQuestion, MissKind, RetrievalEvaluation, RetrievalMiss};
+pub use evaluate::{
+    Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference,
+    exact_binomial, mcnemar, paired_bootstrap,
+};
+pub use files::{FilePurpose, FileStatus, FileUpload, StoredFile};
 pub use ingest::{
     AttributeField, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS, ResolvedField,
     ResolvedFields, RowError,
 };
+pub(crate) use jobs::Jobs;
+pub use jobs::{EventLevel, Job, JobEvent, JobFailure, JobProgress, JobRunner, JobState, JobWish, RunnerOptions};
+pub use page::{Page, PageRequest};
 pub use retrieve::{SearchReply, SearchRequest};
 pub use served::{ModelLoader, ServedModel, ServedModels, ServedRole};
+pub use tuning::{FineTuningCheckpoint, FineTuningJob, FineTuningRequest, FineTuningStatus, Promotion, TunedModel};

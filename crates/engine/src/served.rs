@@ -1,9 +1,15 @@
 //! The models that are live: each is loaded when first needed and then shared.
 
+mod tuned;
+
 use std::sync::Arc;
 
-use anser_core::{Embedder, Generator, Reranker, Result};
+use anser_core::{Embedder, Error, Generator, Reranker, Result};
 use parking_lot::Mutex;
+
+use crate::TunedModel;
+use crate::tuning::TunedModels;
+use tuned::TunedCache;
 
 /// Loads models; implemented where the program is composed, the only place that knows what they are made of.
 pub trait ModelLoader: Send + Sync {
@@ -19,6 +25,12 @@ pub trait ModelLoader: Send + Sync {
     fn reranker(&self) -> Result<Arc<dyn Reranker>>;
     /// Loads the chat model, downloading it when needed.
     fn generator(&self) -> Result<Arc<dyn Generator>>;
+    /// Loads a tuned model; an adapter shares the base's weights with whoever else has loaded that base.
+    fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>>;
+    /// Names of the models that can be fine-tuned.
+    fn trainable(&self) -> Vec<String> {
+        vec![self.generator_name().to_owned()]
+    }
 }
 
 /// What a served model is for.
@@ -41,6 +53,12 @@ pub struct ServedModel {
     pub role: ServedRole,
     /// Whether it is in memory now.
     pub loaded: bool,
+    /// When a tuned model was made, seconds since 1970; `None` for the others.
+    pub created_at: Option<i64>,
+    /// The organization that a tuned model was made for; `None` for the others.
+    pub owned_by: Option<String>,
+    /// The base of a tuned model; `None` for the others.
+    pub parent: Option<String>,
 }
 
 /// The live models. A failed load is not remembered: the next call tries again.
@@ -49,6 +67,7 @@ pub struct ServedModels {
     embedder: Mutex<Option<Arc<dyn Embedder>>>,
     reranker: Mutex<Option<Arc<dyn Reranker>>>,
     generator: Mutex<Option<Arc<dyn Generator>>>,
+    tuned: Option<(Arc<TunedModels>, TunedCache)>,
 }
 
 impl ServedModels {
@@ -59,7 +78,13 @@ impl ServedModels {
             embedder: Mutex::new(None),
             reranker: Mutex::new(None),
             generator: Mutex::new(None),
+            tuned: None,
         }
+    }
+
+    /// Adds the tuned models of a data folder, of which so many bytes are kept in memory.
+    pub(crate) fn attach(&mut self, models: Arc<TunedModels>, memory_bytes: u64) {
+        self.tuned = Some((models, TunedCache::new(memory_bytes)));
     }
 
     /// The embedder, loaded if need be; callers that come meanwhile wait for the same load.
@@ -75,14 +100,78 @@ impl ServedModels {
         get_or_load(&self.reranker, || self.loader.reranker()).map(Some)
     }
 
-    /// The chat model, loaded if need be.
+    /// The base chat model, loaded if need be.
     pub fn generator(&self) -> Result<Arc<dyn Generator>> {
         get_or_load(&self.generator, || self.loader.generator())
     }
 
-    /// Every model of this engine, loaded or not. A model that is being loaded counts as not loaded.
+    /// Name of the base chat model.
+    pub fn base_chat_model(&self) -> &str {
+        self.loader.generator_name()
+    }
+
+    /// Names of the models that can be fine-tuned.
+    pub fn trainable(&self) -> Vec<String> {
+        self.loader.trainable()
+    }
+
+    /// A chat model, loaded if need be: the base or a tuned model by its name, or, for `None`, the promoted one if there
+    /// is one and else the base. `NotFound` when there is no model of that name.
+    pub fn chat(&self, model: Option<&str>) -> Result<Arc<dyn Generator>> {
+        let promoted;
+        let name = match (model, &self.tuned) {
+            (Some(name), _) => name,
+            (None, Some((models, _))) => {
+                promoted = models.promoted()?;
+                promoted.as_deref().unwrap_or(self.base_chat_model())
+            }
+            (None, None) => self.base_chat_model(),
+        };
+        if name == self.base_chat_model() {
+            return self.generator();
+        }
+        let Some((models, cache)) = &self.tuned else {
+            return Err(Error::not_found(format!("there is no model with the name \"{name}\"")).with_param("model"));
+        };
+        // Another process may have deleted it.
+        let tuned =
+            models.get(name).inspect_err(|_| cache.forget(name)).map_err(|e| Error::from(e).with_param("model"))?;
+        cache.get_or_load(name, || self.loader.tuned(&tuned))
+    }
+
+    /// Takes a tuned model out of memory. Whoever is using it finishes with it.
+    pub(crate) fn forget(&self, model: &str) {
+        if let Some((_, cache)) = &self.tuned {
+            cache.forget(model);
+        }
+    }
+
+    /// [`list`](Self::list) and every tuned model, checkpoints included.
+    pub fn list_all(&self) -> Result<Vec<ServedModel>> {
+        let mut all = self.list();
+        if let Some((models, cache)) = &self.tuned {
+            all.extend(models.list()?.into_iter().map(|tuned| ServedModel {
+                role: ServedRole::Chat,
+                loaded: cache.is_loaded(&tuned.id),
+                created_at: Some(tuned.created_at),
+                owned_by: Some(crate::tuning::organization_of(&tuned.id).to_owned()),
+                parent: Some(tuned.base),
+                name: tuned.id,
+            }));
+        }
+        Ok(all)
+    }
+
+    /// The models that this engine was started with, loaded or not. A model that is being loaded counts as not loaded.
     pub fn list(&self) -> Vec<ServedModel> {
-        let served = |name: &str, role, loaded| ServedModel { name: name.to_owned(), role, loaded };
+        let served = |name: &str, role, loaded| ServedModel {
+            name: name.to_owned(),
+            role,
+            loaded,
+            created_at: None,
+            owned_by: None,
+            parent: None,
+        };
         let mut models = vec![
             served(self.loader.embedder_name(), ServedRole::Embedder, is_loaded(&self.embedder)),
             served(self.loader.generator_name(), ServedRole::Chat, is_loaded(&self.generator)),

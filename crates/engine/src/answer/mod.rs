@@ -6,6 +6,7 @@ mod citation;
 mod context;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod grounding;
 mod prompt;
 mod stop;
 mod stream;
@@ -20,6 +21,7 @@ use anser_core::{Answer, AnswerTimings, CancelToken, ContextPassage, TokenUsage}
 
 use crate::retrieve::milliseconds;
 use crate::{Engine, EngineError, SearchRequest};
+pub use grounding::{TrainingContext, abstention_text, grounded_messages, numbered_passages};
 pub(crate) use words::normalized;
 use writer::{DEFAULT_PASSAGES, Writer, Written};
 
@@ -44,6 +46,8 @@ pub struct AnswerRequest {
     pub temperature: f32,
     /// Seed of the sampling; without one, each answer draws its own.
     pub seed: Option<u64>,
+    /// The chat model that writes: the base or a tuned model by its name; the default one without it.
+    pub model: Option<String>,
 }
 
 /// What happens while an answer is made.
@@ -114,7 +118,7 @@ impl Engine {
             on_event(AnswerEvent::Passages(&passages));
             abstention(request, passages, on_event)
         } else {
-            let (embedder, generator) = (self.models().embedder()?, self.models().generator()?);
+            let (embedder, generator) = (self.models().embedder()?, self.models().chat(request.model.as_deref())?);
             let writer = Writer { embedder: embedder.as_ref(), generator: generator.as_ref(), request, cancel };
             answered(request, writer.write(&found.hits, on_event)?, on_event)
         };

@@ -20,10 +20,10 @@ use crate::retrieve::milliseconds;
 pub(super) const DEFAULT_PASSAGES: usize = 2;
 
 /// Tokens of an answer unless the request says otherwise.
-const DEFAULT_MAX_TOKENS: usize = 96;
+pub(super) const DEFAULT_MAX_TOKENS: usize = 96;
 
 /// Tokens of all passages together unless the request says otherwise.
-const DEFAULT_CONTEXT_TOKENS: usize = 768;
+pub(super) const DEFAULT_CONTEXT_TOKENS: usize = 768;
 
 /// Letters and digits from which on a sentence said twice is a loop. "Yes." may come again.
 const MIN_REPEAT: usize = 8;

@@ -13,7 +13,7 @@ use anser_core::{
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
-    SearchRequest, ServedModels,
+    SearchRequest, ServedModels, TunedModel,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -163,6 +163,9 @@ impl ModelLoader for Loader {
     fn generator(&self) -> Result<Arc<dyn Generator>> {
         Ok(Arc::clone(&self.speaker) as Arc<dyn Generator>)
     }
+    fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>> {
+        Err(anser_core::Error::not_found(format!("no model {}", model.id)))
+    }
 }
 
 struct Shop {
@@ -205,7 +208,7 @@ impl Shop {
         });
         let loader = Loader { embedder: Arc::new(WordEmbedder(info)), speaker: Arc::clone(&speaker) };
         let data = DataDir::open(folder.path()).unwrap();
-        let engine = Engine::open(&data, ServedModels::new(loader), EngineOptions::default()).unwrap();
+        let engine = Engine::open(&data, ServedModels::new(loader), None, EngineOptions::default()).unwrap();
         let documents = FAQ.iter().map(|(id, title, text)| Document {
             id: DocumentId::new(*id).unwrap(),
             title: Some((*title).to_owned()),

@@ -21,7 +21,7 @@ use anser_core::{
 };
 use anser_engine::{
     Engine, EngineError, EngineOptions, FieldMapping, FileFormat, IngestOptions, IngestReport, ModelLoader,
-    ServedModels,
+    ServedModels, TunedModel,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -126,6 +126,9 @@ impl ModelLoader for OneEmbedder {
     fn generator(&self) -> Result<Arc<dyn Generator>> {
         Err(Error::not_found("no chat model"))
     }
+    fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>> {
+        Err(anser_core::Error::not_found(format!("no model {}", model.id)))
+    }
 }
 
 /// An engine on a folder of its own.
@@ -148,7 +151,7 @@ impl Bench {
         let embedder = HashEmbedder::new(model);
         let data = DataDir::open(folder.path().join("data")).unwrap();
         let models = ServedModels::new(OneEmbedder(Arc::clone(&embedder)));
-        let engine = Engine::open(&data, models, EngineOptions::default()).unwrap();
+        let engine = Engine::open(&data, models, None, EngineOptions::default()).unwrap();
         Self { folder, engine, embedder }
     }
 

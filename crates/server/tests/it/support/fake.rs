@@ -13,7 +13,7 @@ use anser_core::{
     FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo, Prompt, Reranker, Result,
     Role, TokenScores, TokenUsage,
 };
-use anser_engine::ModelLoader;
+use anser_engine::{ModelLoader, TunedModel};
 use parking_lot::Mutex;
 
 pub(crate) const EMBEDDER: &str = "fake-embedder";
@@ -122,6 +122,11 @@ impl ModelLoader for Fake {
     fn generator(&self) -> Result<Arc<dyn Generator>> {
         self.loadable()?;
         let info = GeneratorInfo { model: CHAT.to_owned(), context_length: 2048 };
+        Ok(Arc::new(FakeGenerator { fake: self.clone(), info }))
+    }
+    fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>> {
+        self.loadable()?;
+        let info = GeneratorInfo { model: model.id.clone(), context_length: 2048 };
         Ok(Arc::new(FakeGenerator { fake: self.clone(), info }))
     }
 }

@@ -45,7 +45,7 @@ impl Service {
     pub(crate) fn with_fake(fake: Fake, change: impl FnOnce(&mut ServerOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
-        let engine = Engine::open(&data, ServedModels::new(fake.clone()), EngineOptions::default()).unwrap();
+        let engine = Engine::open(&data, ServedModels::new(fake.clone()), None, EngineOptions::default()).unwrap();
         let engine = Arc::new(engine);
         let mut options = ServerOptions { request_timeout: Duration::from_mins(1), ..ServerOptions::default() };
         change(&mut options);
