@@ -14,10 +14,10 @@ DATA_DIR ?= target/demo
 export ANSER_MODELS_DIR ?= $(abspath $(DATA_DIR))/models
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help demo serve test lint bench web clean
+.PHONY: help demo serve test lint bench bench-training web clean
 
 help: ## Print what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 demo: web ## Index the example shop, ask it, cluster it, serve the page (add ARGS=--no-serve to stop before that)
 	cargo build --release -p anser
@@ -38,6 +38,9 @@ lint: ## Check format and lints
 
 bench: $(BENCH_VENV)/.installed ## Measure speed on this machine, beside peers (ARGS=--quick for less)
 	cargo run --release -p anser-bench -- --python $(BENCH_PYTHON) $(ARGS)
+
+bench-training: $(BENCH_VENV)/.installed-training ## Measure training beside peft and PyTorch (downloads gigabytes)
+	cargo run --release -p anser-bench -- --only training --python $(BENCH_PYTHON) $(ARGS)
 
 # Without Node the program still builds; its page then says how to get the real one.
 web: ## Build the page
@@ -66,5 +69,9 @@ $(VENV)/.installed: examples/python/requirements.txt
 
 $(BENCH_VENV)/.installed: crates/bench/peers/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	touch $@
+
+$(BENCH_VENV)/.installed-training: crates/bench/peers/requirements-training.txt $(BENCH_VENV)/.installed
 	$(BENCH_PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
 	touch $@

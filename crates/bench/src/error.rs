@@ -74,4 +74,10 @@ macro_rules! from_part {
         }
     )+};
 }
-from_part!(anser_embed::EmbedError, anser_generate::GenerateError, anser_index::IndexError, anser_models::ModelsError);
+from_part!(
+    anser_embed::EmbedError,
+    anser_generate::GenerateError,
+    anser_index::IndexError,
+    anser_models::ModelsError,
+    anser_tune::TuneError
+);

@@ -1,11 +1,12 @@
-//! What the machine can do at best: f32 matrix products and copying memory.
+//! What the machine can do at best: matrix products in two number formats, and copying memory.
 
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anser_kernels::{PackedMatrix, WeightFormat};
 use candle_core::{Device, Tensor};
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 use crate::error::BenchError;
@@ -25,6 +26,8 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// f32 operations a second in matrix products of 1024 by 1024, a multiplication and an addition counted as two.
     pub(crate) gemm_f32_flops: f64,
+    /// bf16 operations a second in the same products with f32 sums, by our own kernels.
+    pub(crate) gemm_bf16_flops: f64,
     /// Bytes a second that a copy reads and writes, both counted.
     pub(crate) copy_bytes: f64,
 }
@@ -34,6 +37,8 @@ pub(crate) struct Limits {
 pub(crate) enum Work {
     /// Operations in matrix products.
     Flops(f64),
+    /// Operations in matrix products of bf16 numbers.
+    Bf16Flops(f64),
     /// Bytes that must come from memory.
     Bytes(f64),
 }
@@ -46,15 +51,17 @@ pub(crate) struct Share {
 }
 
 impl Limits {
-    /// Measures both with `threads` threads.
+    /// Measures all with `threads` threads.
     pub(crate) fn measure(threads: usize) -> Result<Self, BenchError> {
-        Ok(Self { threads, gemm_f32_flops: gemm(threads)?, copy_bytes: copy(threads) })
+        let (gemm_f32_flops, gemm_bf16_flops) = (gemm(threads)?, gemm_bf16(threads)?);
+        Ok(Self { threads, gemm_f32_flops, gemm_bf16_flops, copy_bytes: copy(threads) })
     }
 
     /// What share of a limit `rate` units a second are.
     pub(crate) fn share(&self, work: Work, rate: f64) -> Share {
         match work {
             Work::Flops(flops) => Share { limit: "f32 GEMM", share: rate * flops / self.gemm_f32_flops },
+            Work::Bf16Flops(flops) => Share { limit: "bf16 GEMM", share: rate * flops / self.gemm_bf16_flops },
             Work::Bytes(bytes) => Share { limit: "copy", share: rate * bytes / self.copy_bytes },
         }
     }
@@ -62,10 +69,7 @@ impl Limits {
 
 /// Operations a second of the `gemm` crate, called through candle as the chat model calls it.
 fn gemm(threads: usize) -> Result<f64, BenchError> {
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|e| BenchError::Limits(format!("no threads: {e}")))?;
+    let pool = pool(threads)?;
     let failed = |e: candle_core::Error| BenchError::Limits(e.to_string());
     let matrix = || Tensor::rand(-1f32, 1f32, (SIDE, SIDE), &Device::Cpu).map_err(failed);
     let (a, b) = (matrix()?, matrix()?);
@@ -75,6 +79,26 @@ fn gemm(threads: usize) -> Result<f64, BenchError> {
         Ok(started.elapsed())
     })?;
     Ok(2.0 * (SIDE as f64).powi(3) / seconds)
+}
+
+/// Operations a second of the packed products that training multiplies with.
+fn gemm_bf16(threads: usize) -> Result<f64, BenchError> {
+    let pool = pool(threads)?;
+    let values: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect();
+    let matrix = PackedMatrix::pack(&values, SIDE, SIDE, WeightFormat::Bf16);
+    let mut product = vec![0.0; SIDE * SIDE];
+    let seconds = best(|| {
+        let started = Instant::now();
+        pool.install(|| matrix.multiply(&values, SIDE, &mut product, false));
+        black_box(&product);
+        Ok(started.elapsed())
+    })?;
+    Ok(2.0 * (SIDE as f64).powi(3) / seconds)
+}
+
+fn pool(threads: usize) -> Result<ThreadPool, BenchError> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|e| BenchError::Limits(format!("no threads: {e}")))
 }
 
 /// Bytes a second that `threads` threads read and write while copying, each a part of its own.

@@ -1,7 +1,7 @@
 //! `anser-bench`: replays workloads on Anser and on peers, in one run, on this machine.
 //!
 //! A workload is a small file that says what to do (`workload`). Each kind of it has a room (`embedding`, `search`,
-//! `generation`) that lines up contenders; `contest` lets them run in turns; `report` shows what came out, beside what
+//! `generation`, `training`) that lines up contenders; `contest` lets them run in turns; `report` shows what came out, beside what
 //! the machine can do (`limits`) and is (`machine`). Peers are Python programs that speak JSON lines (`peer`).
 
 mod contest;
@@ -17,6 +17,7 @@ mod run;
 mod search;
 mod stats;
 mod table;
+mod training;
 mod workload;
 
 use std::path::PathBuf;

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::report::{Measured, ModelRecord, PeerRecord, PeerState, Row};
 use crate::workload::{Scale, Task, Workload};
-use crate::{embedding, generation, search};
+use crate::{embedding, generation, search, training};
 
 /// Where models lie unless `ANSER_MODELS_DIR` says otherwise.
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/models");
@@ -52,6 +52,7 @@ impl Run {
             Task::Embedding(task) => embedding::run(self, &workload, task, &limits)?,
             Task::Search(task) => search::run(self, &workload, task, &limits)?,
             Task::Generation(task) => generation::run(self, &workload, task, &limits)?,
+            Task::Training(task) => training::run(self, &workload, task, &limits)?,
         };
         let Findings { models, peers, rows, notes } = found;
         Ok(Measured { workload, limits, models, peers, rows, notes })

@@ -46,11 +46,12 @@ pub(crate) fn machine(machine: &Machine) -> String {
 pub(crate) fn workload(measured: &Measured) -> String {
     let limits = &measured.limits;
     let title = format!(
-        "{}: {}\nLimits (threads: {}): {:.0} GFLOP/s in f32 matrix products, {:.1} GB/s copied (read and written)\n",
+        "{}: {}\nLimits (threads: {}): {:.0} GFLOP/s in f32 and {:.0} in bf16 matrix products, {:.1} GB/s copied (read and written)\n",
         measured.workload.name,
         measured.workload.about,
         limits.threads,
         limits.gemm_f32_flops / 1e9,
+        limits.gemm_bf16_flops / 1e9,
         limits.copy_bytes / 1e9,
     );
     let mut table =

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use anser_core::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
@@ -64,6 +65,7 @@ pub(crate) enum Task {
     Embedding(EmbeddingTask),
     Search(SearchTask),
     Generation(GenerationTask),
+    Training(TrainingTask),
 }
 
 /// A column of a CSV file; the path is relative to the repository's root.
@@ -132,6 +134,29 @@ pub(crate) struct GenerationTask {
     pub(crate) texts: Amount,
     /// Most tokens of the reply.
     pub(crate) max_tokens: Amount,
+}
+
+/// Fine-tuning steps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrainingTask {
+    /// Name in the catalogue.
+    pub(crate) model: String,
+    /// Weights of its blocks' matrices.
+    pub(crate) block_parameters: u64,
+    /// Weights of its output matrix.
+    pub(crate) head_parameters: u64,
+    /// Rank of the adapters.
+    pub(crate) rank: NonZeroUsize,
+    /// Their scale, times the rank.
+    pub(crate) alpha: f64,
+    pub(crate) learning_rate: f64,
+    /// Sequences in a step.
+    pub(crate) sequences: NonZeroUsize,
+    /// Tokens in a sequence.
+    pub(crate) sequence_tokens: NonZeroUsize,
+    /// Number formats that both sides train in.
+    pub(crate) precisions: Vec<Precision>,
 }
 
 /// Every workload file in `folder`, in order of file name.
@@ -215,6 +240,6 @@ k = 3
     fn the_workloads_that_ship_are_understood_and_named_after_their_files() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"));
         let names: Vec<String> = read_all(folder).unwrap().into_iter().map(|w| w.name).collect();
-        assert_eq!(names, ["embedding", "generation", "search"]);
+        assert_eq!(names, ["embedding", "generation", "search", "training"]);
     }
 }
