@@ -128,10 +128,21 @@ impl ChatCodec {
         Ok(tokens.strip_prefix(&[self.end_of_turn]).map(<[u32]>::to_vec))
     }
 
+    /// Token ids of a plain text that is to be continued: never none, and with the opening token that the model wants.
+    pub fn encode_text_prompt(&self, text: &str) -> Result<Vec<u32>, GenerateError> {
+        let mut tokens: Vec<u32> = self.tokenizer.opening().into_iter().collect();
+        tokens.extend(self.encode_text(text)?);
+        if tokens.is_empty() {
+            // In training one text follows another behind this token, so after it anything can begin.
+            tokens.push(self.end_of_text());
+        }
+        Ok(tokens)
+    }
+
     /// Token ids of plain text and of what is to follow it, closed by [`ChatCodec::end_of_text`].
     pub fn encode_completion(&self, prompt: &str, completion: &str) -> Result<EncodedExample, GenerateError> {
         let mut example = EncodedExample::default();
-        example.push(&self.encode_text(prompt)?, false);
+        example.push(&self.encode_text_prompt(prompt)?, false);
         example.push(&self.encode_text(completion)?, true);
         example.push(&[self.end_of_text()], true);
         Ok(example)
@@ -319,8 +330,11 @@ mod tests {
         let codec = codec();
         let json = codec.tokenizer_json().unwrap();
         let read = tokenizer_json::TokenizerJson::parse(&json, codec.vocabulary()).unwrap();
-        let named =
-            crate::tokenizer::NamedTokens { bos: read.id("<|im_start|>"), eos: read.id("<|im_end|>"), end: Vec::new() };
+        let named = crate::tokenizer::NamedTokens {
+            bos: read.id("<|im_start|>"),
+            eos: read.id("<|im_end|>"),
+            ..Default::default()
+        };
         let read = ChatCodec::new(read.into_tokenizer(&named), Some(codec.chat_template()), None).unwrap();
         let messages = [ChatMessage::new(Role::User, "né 🎉 <|im_end|> 12")];
         assert_eq!(read.encode_prompt(&messages).unwrap(), codec.encode_prompt(&messages).unwrap());

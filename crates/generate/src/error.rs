@@ -93,6 +93,9 @@ pub enum GenerateError {
         /// Length of the queue.
         waiting: usize,
     },
+    /// The caller asked to stop.
+    #[error("the request was cancelled before it finished")]
+    Cancelled,
     /// The tokenizer failed on a text.
     #[error("the text cannot be tokenized: {0}")]
     Tokenizer(String),
@@ -119,6 +122,7 @@ impl GenerateError {
             Self::Files(error) => error.kind(),
             Self::PromptTooLong { .. } => ErrorKind::TooLarge,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Tokenizer(_) | Self::Model(_) | Self::Threads(_) => ErrorKind::Internal,
         }
     }

@@ -110,6 +110,7 @@ fn codec(folder: &Path, config: &Value, vocabulary: usize) -> Result<ChatCodec, 
         bos: by_text("bos_token").or_else(|| ids(&config["bos_token_id"]).first().copied()),
         eos: by_text("eos_token").or_else(|| end.first().copied()),
         end,
+        adds_bos: settings["add_bos_token"].as_bool().unwrap_or(false),
     };
     let template = match optional_text(folder, "chat_template.jinja")? {
         Some(text) => Some(text),

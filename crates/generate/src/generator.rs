@@ -12,12 +12,13 @@ use anser_core::{
 use anser_models::ModelFiles;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
 
-use crate::GenerateError;
+use crate::adapter::LoraAdapter;
+use crate::base::BaseModel;
 use crate::codec::ChatCodec;
-use crate::decoder::Decoder;
-use crate::gguf::GgufFile;
+use crate::decoder::{Decoder, LoadedAdapter};
 use crate::sampling::check_options;
-use crate::worker::{self, Event, Finished, Request};
+use crate::worker::{Event, Finished, Job, Outcome, Request, Worker};
+use crate::{GenerateError, LlamaConfig};
 
 /// Name of the weights in a chat model's folder.
 const MODEL_FILE: &str = "model.gguf";
@@ -27,9 +28,12 @@ const QUEUE_POLL: Duration = Duration::from_millis(20);
 /// How to run a chat model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratorOptions {
-    /// Requests that may wait while one is answered; one more is `Overloaded`. At least 1.
+    /// Requests that may wait while others are answered; one more is `Overloaded`. At least 1.
     pub queue: usize,
-    /// Most tokens of prompt and reply together, if less than the model's own limit and the decoder's (4,096).
+    /// Requests that are answered at once, token by token in turn. Each holds the keys and values of what it has read
+    /// (46 kB a token in a model of 135 million weights). At least 1.
+    pub active: usize,
+    /// Most tokens of prompt and reply together, up to the model's own limit; `None` takes 4,096 of it.
     pub context_length: Option<usize>,
     /// Threads that compute. At least 1.
     pub threads: usize,
@@ -38,14 +42,22 @@ pub struct GeneratorOptions {
 impl Default for GeneratorOptions {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { queue: 32, context_length: None, threads }
+        Self { queue: 32, active: 4, context_length: None, threads }
     }
 }
 
-/// A llama-architecture chat model from a GGUF file, on a thread of its own.
+/// A llama-architecture chat model, on a thread of its own; or a view of one through an adapter.
 pub struct LlamaGenerator {
     info: GeneratorInfo,
     codec: Arc<ChatCodec>,
+    adapter: Option<Arc<LoadedAdapter>>,
+    model: Arc<Model>,
+}
+
+/// The running model that a generator and its views share.
+struct Model {
+    config: LlamaConfig,
+    weight_bytes: u64,
     queue: usize,
     /// `None` only while being dropped: closing it ends the worker.
     requests: Option<Sender<Request>>,
@@ -58,67 +70,114 @@ impl LlamaGenerator {
         Self::open(&files.spec.name, &files.path(MODEL_FILE)?, options)
     }
 
-    /// Loads the GGUF file at `path` under the name `model`.
+    /// Loads the GGUF file or model folder at `path` under the name `model`.
     pub fn open(model: &str, path: &Path, options: &GeneratorOptions) -> Result<Self, GenerateError> {
         let start = Instant::now();
         let queue = options.queue.max(1);
-        let mut gguf = GgufFile::open(path)?;
-        let config = gguf.llama_config()?;
-        let codec = Arc::new(ChatCodec::from_gguf(&gguf, config.vocabulary)?);
-        let mut decoder = Decoder::load(&mut gguf, options.threads.max(1), options.context_length)?;
+        let mut base = BaseModel::open(path)?;
+        let decoder = Decoder::load(&mut base, options.threads.max(1), options.context_length)?;
         let info = GeneratorInfo { model: model.to_owned(), context_length: decoder.context_length() };
+        let weight_bytes = decoder.weight_bytes() as u64;
+        let codec = base.codec();
 
         let (requests, queued) = bounded(queue);
-        let worker = {
-            let codec = Arc::clone(&codec);
-            thread::Builder::new()
-                .name("anser-generate".to_owned())
-                .spawn(move || worker::run(&queued, |request| worker::answer(&mut decoder, codec.tokenizer(), request)))
-                .map_err(|error| GenerateError::Threads(error.to_string()))?
-        };
+        let mut worker = Worker { decoder, codec: Arc::clone(&codec), active: options.active.max(1) };
+        let worker = thread::Builder::new()
+            .name("anser-generate".to_owned())
+            .spawn(move || worker.run(&queued))
+            .map_err(|error| GenerateError::Threads(error.to_string()))?;
         tracing::info!(
             model,
             context_length = info.context_length,
             elapsed_ms = start.elapsed().as_millis(),
             "chat model loaded"
         );
-        Ok(Self { info, codec, queue, requests: Some(requests), worker: Some(worker) })
+        let config = base.config().clone();
+        let model = Model { config, weight_bytes, queue, requests: Some(requests), worker: Some(worker) };
+        Ok(Self { info, codec, adapter: None, model: Arc::new(model) })
     }
 
-    fn submit(
-        &self,
-        prompt: Prompt<'_>,
-        options: &GenerateOptions,
-        cancel: &CancelToken,
-    ) -> Result<(usize, Receiver<Event>), GenerateError> {
-        check_options(options)?;
-        let context_length = self.info.context_length;
-        let too_long = |prompt_tokens| GenerateError::PromptTooLong { prompt_tokens, context_length };
+    /// A view of this model through `adapter`, under the name `name`: it shares weights, worker and queue, and requests to
+    /// it and to others are answered side by side. Dropping it frees the adapter.
+    pub fn with_adapter(&self, name: &str, adapter: LoraAdapter) -> Result<LlamaGenerator, GenerateError> {
+        adapter.check(&self.model.config)?;
+        let info = GeneratorInfo { model: name.to_owned(), context_length: self.info.context_length };
+        let adapter = Some(Arc::new(LoadedAdapter::new(adapter, &self.model.config)));
+        Ok(Self { info, codec: Arc::clone(&self.codec), adapter, model: Arc::clone(&self.model) })
+    }
+
+    /// The decoder's shape.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.model.config
+    }
+
+    /// The tokenizer and chat template.
+    pub fn codec(&self) -> &ChatCodec {
+        &self.codec
+    }
+
+    /// Token ids of `prompt`, followed by `more` further tokens of at most `more_bytes` bytes of text.
+    fn encode(&self, prompt: Prompt<'_>, more_bytes: usize) -> Result<Vec<u32>, GenerateError> {
         // A text of many megabytes is refused before it costs the memory and time of tokenizing it.
         let bytes = match prompt {
             Prompt::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
             Prompt::Text(text) => text.len(),
         };
-        let least = self.codec.tokenizer().least_tokens(bytes);
-        if least >= context_length {
-            return Err(too_long(least));
+        let least = self.codec.tokenizer().least_tokens(bytes + more_bytes);
+        if least >= self.info.context_length {
+            return Err(self.too_long(least));
         }
-        let prompt = match prompt {
-            Prompt::Chat(messages) => self.codec.encode_prompt(messages)?,
-            Prompt::Text(text) => self.codec.encode_text(text)?,
-        };
-        let prompt_tokens = prompt.len();
-        if prompt_tokens >= context_length {
-            return Err(too_long(prompt_tokens));
+        match prompt {
+            Prompt::Chat(messages) => self.codec.encode_prompt(messages),
+            Prompt::Text(text) => self.codec.encode_text_prompt(text),
         }
+    }
+
+    fn too_long(&self, prompt_tokens: usize) -> GenerateError {
+        GenerateError::PromptTooLong { prompt_tokens, context_length: self.info.context_length }
+    }
+
+    fn submit(&self, job: Job, prompt: Vec<u32>, cancel: &CancelToken) -> Result<Receiver<Event>, GenerateError> {
         let (events, received) = unbounded();
-        let request =
-            Request { prompt, options: options.clone(), cancel: cancel.clone(), submitted: Instant::now(), events };
-        let Some(requests) = &self.requests else { return Err(worker_gone()) };
+        let adapter = self.adapter.clone();
+        let request = Request { job, prompt, adapter, cancel: cancel.clone(), submitted: Instant::now(), events };
+        let Some(requests) = &self.model.requests else { return Err(worker_gone()) };
         match requests.try_send(request) {
-            Ok(()) => Ok((prompt_tokens, received)),
-            Err(TrySendError::Full(_)) => Err(GenerateError::Overloaded { waiting: self.queue }),
+            Ok(()) => Ok(received),
+            Err(TrySendError::Full(_)) => Err(GenerateError::Overloaded { waiting: self.model.queue }),
             Err(TrySendError::Disconnected(_)) => Err(worker_gone()),
+        }
+    }
+
+    fn score_tokens(
+        &self,
+        prompt: Prompt<'_>,
+        continuation: &str,
+        cancel: &CancelToken,
+    ) -> Result<TokenScores, GenerateError> {
+        let tokens = self.encode(prompt, continuation.len())?;
+        let mut more = self.codec.encode_text(continuation)?;
+        if matches!(prompt, Prompt::Chat(_)) {
+            more.push(self.codec.end_of_turn());
+        }
+        if more.is_empty() {
+            return Ok(TokenScores::default());
+        }
+        let total = tokens.len() + more.len();
+        if total > self.info.context_length {
+            return Err(self.too_long(total));
+        }
+        let events = self.submit(Job::Score(more), tokens, cancel)?;
+        if !wait_for_start(&events, cancel)? {
+            return Err(GenerateError::Cancelled);
+        }
+        loop {
+            match events.recv().map_err(|_| worker_gone())? {
+                Event::Done(Ok(Outcome::Scored(scores))) => return Ok(scores),
+                Event::Done(Err(error)) => return Err(error),
+                Event::Done(Ok(Outcome::Generated(_))) => return Err(worker_gone()),
+                Event::Started | Event::Delta(_) => {}
+            }
         }
     }
 }
@@ -136,14 +195,6 @@ impl Generator for LlamaGenerator {
         Ok(self.codec.encode_prompt(messages)?.len())
     }
 
-    fn score(&self, _: Prompt<'_>, _: &str, _: &CancelToken) -> anser_core::Result<TokenScores> {
-        Err(anser_core::Error::internal("scoring is being built"))
-    }
-
-    fn memory_bytes(&self) -> u64 {
-        0
-    }
-
     fn generate(
         &self,
         prompt: Prompt<'_>,
@@ -152,7 +203,13 @@ impl Generator for LlamaGenerator {
         on_delta: &mut dyn FnMut(&str),
     ) -> anser_core::Result<Generation> {
         let submitted = Instant::now();
-        let (prompt_tokens, events) = self.submit(prompt, options, cancel)?;
+        check_options(options)?;
+        let prompt = self.encode(prompt, 0)?;
+        let prompt_tokens = prompt.len();
+        if prompt_tokens >= self.info.context_length {
+            return Err(self.too_long(prompt_tokens).into());
+        }
+        let events = self.submit(Job::Generate(options.clone()), prompt, cancel)?;
         if !wait_for_start(&events, cancel)? {
             return Ok(Generation {
                 text: String::new(),
@@ -170,11 +227,20 @@ impl Generator for LlamaGenerator {
                     text.push_str(&delta);
                 }
                 Event::Done(result) => {
-                    let Finished { finish_reason, usage, timings } = result?;
+                    let Outcome::Generated(finished) = result? else { return Err(worker_gone().into()) };
+                    let Finished { finish_reason, usage, timings } = finished;
                     return Ok(Generation { text, finish_reason, usage, timings });
                 }
             }
         }
+    }
+
+    fn score(&self, prompt: Prompt<'_>, continuation: &str, cancel: &CancelToken) -> anser_core::Result<TokenScores> {
+        Ok(self.score_tokens(prompt, continuation, cancel)?)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.adapter.as_ref().map_or(self.model.weight_bytes, |adapter| adapter.bytes() as u64)
     }
 }
 
@@ -194,7 +260,7 @@ fn worker_gone() -> GenerateError {
     GenerateError::Model("its thread has ended".to_owned())
 }
 
-impl Drop for LlamaGenerator {
+impl Drop for Model {
     fn drop(&mut self) {
         self.requests = None;
         if let Some(worker) = self.worker.take() {

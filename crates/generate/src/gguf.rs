@@ -176,6 +176,11 @@ impl GgufFile {
         (value.is_finite() && value > 0.0).then_some(value)
     }
 
+    /// Whether a switch of the metadata is on.
+    pub(crate) fn flag(&self, key: &str) -> bool {
+        matches!(self.content.metadata.get(key), Some(Value::Bool(true)))
+    }
+
     /// A text of the metadata.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         match self.content.metadata.get(key)? {

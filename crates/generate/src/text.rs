@@ -59,8 +59,8 @@ impl StopMatcher {
     }
 
     /// What was held back, once no more text can come.
-    pub(crate) fn finish(self) -> String {
-        self.held
+    pub(crate) fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 
     /// Bytes at the end of the held text that begin `stop`.

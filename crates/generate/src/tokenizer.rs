@@ -36,6 +36,7 @@ pub(crate) struct ChatTokenizer {
     longest: usize,
     bos: Option<u32>,
     eos: Option<u32>,
+    adds_bos: bool,
 }
 
 /// The tokens that a model names for a purpose.
@@ -45,6 +46,8 @@ pub(crate) struct NamedTokens {
     pub(crate) eos: Option<u32>,
     /// More that end a turn.
     pub(crate) end: Vec<u32>,
+    /// Whether a plain text is to begin with `bos`.
+    pub(crate) adds_bos: bool,
 }
 
 impl ChatTokenizer {
@@ -70,6 +73,7 @@ impl ChatTokenizer {
             bos: id_of("tokenizer.ggml.bos_token_id"),
             eos: id_of("tokenizer.ggml.eos_token_id"),
             end: end.into_iter().filter_map(id_of).collect(),
+            adds_bos: gguf.flag("tokenizer.ggml.add_bos_token"),
         };
         let tokens = tokens.into_iter().map(str::to_owned).zip(types).collect();
         Ok(Self::new(bpe, tokens, &named))
@@ -92,7 +96,8 @@ impl ChatTokenizer {
         end_of_turn.sort_unstable();
         end_of_turn.dedup();
         let longest = tokens.iter().map(|(text, _)| text.len()).max().unwrap_or(1).max(1);
-        Self { bpe, tokens, bytes, control, user_defined, end_of_turn, longest, bos: named.bos, eos: named.eos }
+        let NamedTokens { bos, eos, adds_bos, .. } = *named;
+        Self { bpe, tokens, bytes, control, user_defined, end_of_turn, longest, bos, eos, adds_bos }
     }
 
     /// Token ids of ordinary text.
@@ -206,6 +211,11 @@ impl ChatTokenizer {
     /// Id of the token that begins a text.
     pub(crate) fn bos(&self) -> Option<u32> {
         self.bos
+    }
+
+    /// The token to put before a plain text, if the model wants one.
+    pub(crate) fn opening(&self) -> Option<u32> {
+        self.bos.filter(|_| self.adds_bos)
     }
 
     /// Id of the token that ends a text.

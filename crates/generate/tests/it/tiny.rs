@@ -217,7 +217,7 @@ fn a_request_cancelled_before_it_starts_writes_nothing() {
 #[test]
 fn a_full_queue_is_overloaded_and_recovers() {
     let model = TinyModel { layers: 8, ..repeating("abc") };
-    let generator = open(&model, &GeneratorOptions { queue: 1, threads: 1, ..GeneratorOptions::default() });
+    let generator = open(&model, &GeneratorOptions { queue: 1, active: 1, threads: 1, ..GeneratorOptions::default() });
     let (running, gone) = (CancelToken::new(), CancelToken::new());
     gone.cancel();
     thread::scope(|scope| {
