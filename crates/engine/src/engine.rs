@@ -9,6 +9,7 @@ use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 use crate::control::ControlDatabase;
 use crate::files::FileStore;
 use crate::jobs::{JobKind, Jobs};
+use crate::moderation::ModerationFilter;
 use crate::tuning::{FineTuning, TunedModels};
 use crate::{EngineError, ServedModels};
 
@@ -45,6 +46,7 @@ pub struct Engine {
     pub(crate) tuned: Arc<TunedModels>,
     pub(crate) trainer: Option<Arc<dyn Trainer>>,
     pub(crate) organization: String,
+    pub(crate) moderation: ModerationFilter,
     models: ServedModels,
 }
 
@@ -68,7 +70,9 @@ impl Engine {
         });
         let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), fine_tuning.into_iter().collect())?);
         models.attach(Arc::clone(&tuned), tuned_memory_bytes);
-        Ok(Self { store: Store::open(data, index)?, control, files, jobs, tuned, trainer, organization, models })
+        let moderation = ModerationFilter::new(data.root());
+        let store = Store::open(data, index)?;
+        Ok(Self { store, control, files, jobs, tuned, trainer, organization, moderation, models })
     }
 
     /// The live models.

@@ -13,6 +13,7 @@ mod evaluate;
 mod files;
 mod ingest;
 mod jobs;
+mod moderation;
 mod page;
 mod retrieve;
 mod served;
@@ -36,6 +37,9 @@ pub use ingest::{
 };
 pub(crate) use jobs::Jobs;
 pub use jobs::{EventLevel, Job, JobEvent, JobFailure, JobProgress, JobRunner, JobState, JobWish, RunnerOptions};
+pub use moderation::{
+    DetectionScores, MODERATION_CATEGORIES, Moderation, ModerationEvaluation, ModerationExample, ModerationModel,
+};
 pub use page::{Page, PageRequest};
 pub use retrieve::{SearchReply, SearchRequest};
 pub use served::{ModelLoader, ServedModel, ServedModels, ServedRole};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anser_core::{Embedder, Error, Generator, Reranker, Result};
 use parking_lot::Mutex;
 
+#[cfg(doc)]
+use crate::Engine;
 use crate::TunedModel;
 use crate::tuning::TunedModels;
 use tuned::TunedCache;
@@ -53,12 +55,6 @@ pub struct ServedModel {
     pub role: ServedRole,
     /// Whether it is in memory now.
     pub loaded: bool,
-    /// When a tuned model was made, seconds since 1970; `None` for the others.
-    pub created_at: Option<i64>,
-    /// The organization that a tuned model was made for; `None` for the others.
-    pub owned_by: Option<String>,
-    /// The base of a tuned model; `None` for the others.
-    pub parent: Option<String>,
 }
 
 /// The live models. A failed load is not remembered: the next call tries again.
@@ -146,32 +142,14 @@ impl ServedModels {
         }
     }
 
-    /// [`list`](Self::list) and every tuned model, checkpoints included.
-    pub fn list_all(&self) -> Result<Vec<ServedModel>> {
-        let mut all = self.list();
-        if let Some((models, cache)) = &self.tuned {
-            all.extend(models.list()?.into_iter().map(|tuned| ServedModel {
-                role: ServedRole::Chat,
-                loaded: cache.is_loaded(&tuned.id),
-                created_at: Some(tuned.created_at),
-                owned_by: Some(crate::tuning::organization_of(&tuned.id).to_owned()),
-                parent: Some(tuned.base),
-                name: tuned.id,
-            }));
-        }
-        Ok(all)
+    /// Whether the tuned model of that id is in memory.
+    pub fn is_loaded(&self, id: &str) -> bool {
+        self.tuned.as_ref().is_some_and(|(_, cache)| cache.is_loaded(id))
     }
 
-    /// The models that this engine was started with, loaded or not. A model that is being loaded counts as not loaded.
+    /// The models that this engine was started with, loaded or not; tuned ones are [`Engine::tuned_models`]. A model that is being loaded counts as not loaded.
     pub fn list(&self) -> Vec<ServedModel> {
-        let served = |name: &str, role, loaded| ServedModel {
-            name: name.to_owned(),
-            role,
-            loaded,
-            created_at: None,
-            owned_by: None,
-            parent: None,
-        };
+        let served = |name: &str, role, loaded| ServedModel { name: name.to_owned(), role, loaded };
         let mut models = vec![
             served(self.loader.embedder_name(), ServedRole::Embedder, is_loaded(&self.embedder)),
             served(self.loader.generator_name(), ServedRole::Chat, is_loaded(&self.generator)),

@@ -127,6 +127,11 @@ impl Engine {
         self.jobs.get(id)
     }
 
+    /// How many jobs of each kind are in each state; pairs without any are left out.
+    pub fn job_counts(&self) -> Result<Vec<(String, JobState, i64)>, EngineError> {
+        self.jobs.counts()
+    }
+
     /// What happened to a job, newest first unless the page says otherwise.
     pub fn job_events(&self, id: &str, page: &PageRequest) -> Result<Page<JobEvent>, EngineError> {
         self.jobs.events(id, page)

@@ -40,7 +40,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Job, EngineError> {
     })
 }
 
-fn read_state(text: &str) -> Result<JobState, EngineError> {
+pub(super) fn read_state(text: &str) -> Result<JobState, EngineError> {
     let state = JobState::ALL.into_iter().find(|state| state.as_str() == text);
     state.ok_or_else(|| EngineError::internal(format!("a job is in the unknown state \"{text}\"")))
 }

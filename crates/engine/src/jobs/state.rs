@@ -23,7 +23,8 @@ pub enum JobState {
 }
 
 impl JobState {
-    pub(crate) const ALL: [Self; 7] =
+    /// Every state.
+    pub const ALL: [Self; 7] =
         [Self::Validating, Self::Queued, Self::Running, Self::Paused, Self::Succeeded, Self::Failed, Self::Cancelled];
 
     /// As it is stored.

@@ -101,6 +101,19 @@ impl Jobs {
         list(connection, &Listing { table: "jobs", columns: record::COLUMNS, condition, values }, page, record::read)
     }
 
+    /// How many jobs of each kind are in each state.
+    pub(crate) fn counts(&self) -> Result<Vec<(String, JobState, i64)>, EngineError> {
+        self.database.read(|connection| {
+            let sql = "SELECT kind, state, count(*) FROM jobs GROUP BY kind, state ORDER BY kind, state";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement
+                .query_and_then([], |row| {
+                    Ok((row.get(0)?, record::read_state(&row.get::<_, String>(1)?)?, row.get(2)?))
+                })?
+                .collect()
+        })
+    }
+
     /// One page of a job's log.
     pub(crate) fn events(&self, id: &str, page: &PageRequest) -> Result<Page<JobEvent>, EngineError> {
         self.database.read(|connection| events::page(connection, id, page))

@@ -18,7 +18,7 @@ pub struct FineTuningCheckpoint {
     /// Seconds since 1970.
     pub created_at: i64,
     /// Its job.
-    pub job: String,
+    pub job_id: String,
     /// The tuned model: `ft:…:ckpt-step-<step>`.
     pub model: String,
     /// Optimiser steps behind it.
@@ -47,7 +47,7 @@ fn read(row: &Row<'_>) -> Result<FineTuningCheckpoint, EngineError> {
     let id: String = row.get(0)?;
     Ok(FineTuningCheckpoint {
         created_at: row.get(1)?,
-        job: row.get(2)?,
+        job_id: row.get(2)?,
         model: row.get(3)?,
         step_number: row.get::<_, i64>(4)? as usize,
         metrics: EngineError::parse_stored(&row.get::<_, String>(5)?, "checkpoint", &id)?,

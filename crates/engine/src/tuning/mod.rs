@@ -16,6 +16,5 @@ pub use job::{FineTuningJob, FineTuningStatus};
 pub(crate) use kind::FineTuning;
 pub use model::TunedModel;
 pub(crate) use model::TunedModels;
-pub(crate) use naming::organization_of;
 pub use promotion::Promotion;
 pub use request::FineTuningRequest;

@@ -45,12 +45,6 @@ pub(super) fn root_name(model: &str) -> &str {
     rest.rsplitn(parts + 1, ':').last().unwrap_or(rest)
 }
 
-/// The organization in the name of a tuned model.
-pub(crate) fn organization_of(model: &str) -> &str {
-    let behind = model.strip_prefix("ft:").and_then(|rest| rest.strip_prefix(root_name(model))).unwrap_or_default();
-    behind.trim_start_matches(':').split(':').next().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,7 +67,6 @@ mod tests {
             assert_eq!(root_name(&checkpoint_id(&id, 3)), base);
             assert_eq!(root_name(&model_id(base, "org", "")), base);
             assert_eq!(root_name(base), base);
-            assert_eq!(organization_of(&checkpoint_id(&id, 3)), "org");
         }
     }
 

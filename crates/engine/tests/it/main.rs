@@ -2,4 +2,5 @@
 
 mod answer;
 mod ingest;
+mod moderation;
 mod text_metrics;
