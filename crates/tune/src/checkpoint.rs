@@ -58,6 +58,13 @@ pub(crate) struct RunState {
     tensors: String,
 }
 
+impl RunState {
+    /// A run that has not begun.
+    pub(crate) fn new(identity: &str) -> Self {
+        Self { identity: identity.to_owned(), ..Self::default() }
+    }
+}
+
 /// The folder of a run's state.
 #[derive(Debug)]
 pub(crate) struct StateFolder {

@@ -7,8 +7,14 @@ mod error;
 mod model;
 mod objective;
 mod optimizer;
+mod pretrain;
+mod provenance;
 mod rank_allocation;
 mod schedule;
+mod trainer;
 
 pub use error::TuneError;
 pub use model::{Batch, BatchObjective, BatchScores, Gradients, ModelOptions, ObjectiveResult, Parameter, TrainableModel};
+pub use pretrain::{PretrainOptions, PretrainOutcome, PretrainSize, pretrain};
+pub use provenance::{PROVENANCE, Provenance};
+pub use trainer::{LocalTrainer, Locate, TrainerOptions};

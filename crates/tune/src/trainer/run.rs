@@ -1,6 +1,6 @@
 //! The loop: steps, evaluations, models written at the end of each pass, and the state kept on the way.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anser_core::{StopReason, StopSignal, TrainingEvent, TrainingMetrics};
@@ -88,10 +88,7 @@ impl<'a> Run<'a> {
                 let optimizer = AdamW::resume(course.optimizer, steps as u64, resumed.first, resumed.second);
                 (resumed.state, optimizer)
             }
-            None => (
-                RunState { identity: course.identity.clone(), ..RunState::default() },
-                AdamW::new(course.optimizer, model.parameters()),
-            ),
+            None => (RunState::new(&course.identity), AdamW::new(course.optimizer, model.parameters())),
         };
         let scores = state.rank_scores.clone();
         let ranks = course
@@ -182,8 +179,8 @@ impl<'a> Run<'a> {
         let mut figures = Figures::default();
         self.gradients.clear();
         for (number, part) in parts.iter().enumerate() {
-            // Dropout draws from the step, so that a run that goes on draws the same.
-            self.model.set_dropout_stream(step as u64, number as u64);
+            // Dropout draws from this number, so that a run that goes on draws the same.
+            self.model.set_step(((step as u64) << 16) + number as u64);
             let objective = part.objective();
             let scores = self.model.forward_backward(&part.batch, &objective, &mut self.gradients, &|| {
                 stop.get().is_some()

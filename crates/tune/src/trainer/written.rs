@@ -1,15 +1,15 @@
 //! Models as a run writes them into its folder: an adapter in PEFT's format, or a whole model folder.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anser_core::{Precision, TrainedKind};
-use anser_generate::{ChatCodec, LlamaConfig};
+use anser_generate::{BaseModel, ChatCodec, LlamaConfig};
 use half::bf16;
 use safetensors::tensor::{Dtype, View};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::TuneError;
 use crate::model::TrainableModel;
@@ -99,11 +99,47 @@ impl ModelWriter for AdapterWriter {
     }
 }
 
+/// What a model folder holds beside configuration and weights.
+#[derive(Debug, Clone)]
+pub(crate) struct TextFiles {
+    /// Text of `tokenizer.json`.
+    pub(crate) tokenizer_json: String,
+    /// Jinja text of the chat template.
+    pub(crate) chat_template: String,
+    /// Text of the token that begins a text.
+    pub(crate) bos: Option<String>,
+    /// Text of the token that ends a text.
+    pub(crate) eos: Option<String>,
+}
+
+impl TextFiles {
+    /// Those of a model that was read.
+    pub(crate) fn of_codec(codec: &ChatCodec) -> Result<Self, TuneError> {
+        let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(Self {
+            tokenizer_json: codec.tokenizer_json()?,
+            chat_template: codec.chat_template().to_owned(),
+            bos: named(codec.bos_text()),
+            eos: named(codec.eos_text()),
+        })
+    }
+
+    /// Id of a control token.
+    fn id(&self, token: Option<&String>) -> Option<u32> {
+        let tokenizer: Value = serde_json::from_str(&self.tokenizer_json).ok()?;
+        let added = tokenizer.get("added_tokens")?.as_array()?;
+        let found = added.iter().find(|added| added.get("content").and_then(Value::as_str) == token.map(String::as_str));
+        found?.get("id")?.as_u64()?.try_into().ok()
+    }
+}
+
 /// Writes every weight, with what a model folder needs beside them.
 pub(crate) struct FolderWriter {
     pub(crate) config: LlamaConfig,
-    pub(crate) codec: Arc<ChatCodec>,
+    pub(crate) texts: TextFiles,
     pub(crate) precision: Precision,
+    /// Where the tensors that did not learn come from; a model from scratch has none.
+    pub(crate) base: Option<RefCell<BaseModel>>,
 }
 
 impl ModelWriter for FolderWriter {
@@ -122,7 +158,18 @@ impl ModelWriter for FolderWriter {
             Precision::F32 => (Dtype::F32, "float32"),
             Precision::Bf16 => (Dtype::BF16, "bfloat16"),
         };
-        let tensors = model.weights().map(|(name, shape, values)| (name, WrittenTensor { shape, values, dtype }));
+        let mut tensors: BTreeMap<String, WrittenTensor<'_>> = model
+            .weights()
+            .map(|(name, shape, values)| (name.to_owned(), WrittenTensor::new(shape.to_vec(), values, dtype)))
+            .collect();
+        if let Some(base) = &self.base {
+            for (name, shape) in BaseModel::tensor_names(&self.config) {
+                if !tensors.contains_key(&name) {
+                    let values = base.borrow_mut().tensor(&name)?;
+                    tensors.insert(name, WrittenTensor::new(shape, Cow::Owned(values), dtype).converted());
+                }
+            }
+        }
         // What transformers looks for before it reads a file.
         let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
         let path = folder.join("model.safetensors");
@@ -130,22 +177,21 @@ impl ModelWriter for FolderWriter {
             safetensors::SafeTensorError::IoError(error) => TuneError::io("write", &path, error),
             error => TuneError::Internal(error.to_string()),
         })?;
-        let codec = &self.codec;
-        let id = |text: &str| (!text.is_empty()).then(|| codec.token_id(text)).flatten();
-        let (bos, eos) = (codec.bos_text(), codec.eos_text());
+        let texts = &self.texts;
         let tokenizer = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": (!bos.is_empty()).then_some(bos),
-            "eos_token": (!eos.is_empty()).then_some(eos),
-            "chat_template": codec.chat_template(),
+            "bos_token": texts.bos,
+            "eos_token": texts.eos,
+            "chat_template": texts.chat_template,
             "model_max_length": self.config.context,
             "clean_up_tokenization_spaces": false,
         });
+        let (bos, eos) = (texts.id(texts.bos.as_ref()), texts.id(texts.eos.as_ref()));
         let files = [
-            ("config.json", self.config.to_json(name, id(bos), id(eos))),
-            ("tokenizer.json", codec.tokenizer_json()?),
+            ("config.json", self.config.to_json(name, bos, eos)),
+            ("tokenizer.json", texts.tokenizer_json.clone()),
             ("tokenizer_config.json", format!("{tokenizer:#}\n")),
-            ("chat_template.jinja", codec.chat_template().to_owned()),
+            ("chat_template.jinja", texts.chat_template.clone()),
         ];
         for (name, text) in files {
             let path = folder.join(name);
@@ -158,8 +204,22 @@ impl ModelWriter for FolderWriter {
 /// A tensor in the format it is written in.
 struct WrittenTensor<'a> {
     shape: Vec<usize>,
-    values: Cow<'a, [f32]>,
     dtype: Dtype,
+    values: Cow<'a, [f32]>,
+    /// The bytes, when they are already made and the values gone.
+    bytes: Option<Vec<u8>>,
+}
+
+impl<'a> WrittenTensor<'a> {
+    fn new(shape: Vec<usize>, values: Cow<'a, [f32]>, dtype: Dtype) -> Self {
+        Self { shape, dtype, values, bytes: None }
+    }
+
+    /// Gives the values' memory up for the bytes, which may be half of it.
+    fn converted(self) -> Self {
+        let bytes = Some(self.data().into_owned());
+        Self { values: Cow::Borrowed(&[]), bytes, ..self }
+    }
 }
 
 impl View for WrittenTensor<'_> {
@@ -172,14 +232,16 @@ impl View for WrittenTensor<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        if self.dtype == Dtype::BF16 {
-            self.values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
-        } else {
-            self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        match &self.bytes {
+            Some(bytes) => Cow::Borrowed(bytes),
+            None if self.dtype == Dtype::BF16 => {
+                self.values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
+            }
+            None => self.values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         }
     }
 
     fn data_len(&self) -> usize {
-        self.values.len() * if self.dtype == Dtype::BF16 { 2 } else { 4 }
+        self.shape.iter().product::<usize>() * if self.dtype == Dtype::BF16 { 2 } else { 4 }
     }
 }
