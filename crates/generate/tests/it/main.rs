@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod damaged;
+mod llama_cpp;
 mod real_model;
 mod tiny;
 mod tiny_model;
