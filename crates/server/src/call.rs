@@ -51,6 +51,11 @@ impl Work {
         &self.app.metrics
     }
 
+    /// Whether replies pass through the content filter.
+    pub(crate) fn filters_replies(&self) -> bool {
+        self.app.options.filter_replies
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         self.app.options.request_timeout
     }

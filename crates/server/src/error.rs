@@ -152,9 +152,26 @@ impl ApiError {
         Self::not_found(message).with_code("model_not_found").with_param("model")
     }
 
+    /// A base model cannot be deleted: it belongs to the service, not to its callers.
+    pub(crate) fn base_model_kept(name: &str) -> Self {
+        let message = format!("the model `{}` is a base model and stays; only tuned models can be deleted", excerpt(name));
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", "base_model", message).with_param("model")
+    }
+
     /// The body is not JSON.
     pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::of_kind(ErrorKind::InvalidInput, message).with_code("invalid_json")
+    }
+
+    /// The body is not a form whose parts can be read.
+    pub(crate) fn malformed_form(message: impl Into<String>) -> Self {
+        Self::of_kind(ErrorKind::InvalidInput, message).with_code("invalid_form")
+    }
+
+    /// A file above its limit.
+    pub(crate) fn file_too_large(limit: u64) -> Self {
+        let message = format!("the file is larger than the limit of {limit} bytes; split it and send the parts one by one");
+        Self::of_kind(ErrorKind::TooLarge, message).with_code("file_too_large").with_param("file")
     }
 
     /// A body above its limit.
@@ -233,10 +250,10 @@ impl ApiError {
 
     /// Chat clients expect an overlong conversation as 400 with a code of its own, not as a body that is too large.
     #[must_use]
-    pub(crate) fn into_context_overflow(mut self) -> Self {
+    pub(crate) fn into_context_overflow(mut self, param: &'static str) -> Self {
         if self.status == StatusCode::PAYLOAD_TOO_LARGE {
             self.status = StatusCode::BAD_REQUEST;
-            self = self.with_code("context_length_exceeded").with_param("messages");
+            self = self.with_code("context_length_exceeded").with_param(param);
         }
         self
     }
@@ -276,6 +293,11 @@ impl From<EngineError> for ApiError {
             other => other,
         };
         let api = Self::of_kind(error.kind(), error.to_string());
+        let api = match &error {
+            EngineError::TrainingFile { .. } => api.with_code("invalid_training_file"),
+            EngineError::WrongState { .. } => api.with_code("wrong_state"),
+            _ => api,
+        };
         match error.param() {
             Some(param) => api.with_param(param),
             None => api,

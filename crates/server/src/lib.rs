@@ -1,5 +1,5 @@
-//! The HTTP service: OpenAI's embeddings, models and chat routes, and our own for collections, documents, search and
-//! answers with citations.
+//! The HTTP service: OpenAI's routes for models, embeddings, chat, completions, responses, moderations, files and
+//! fine-tuning, and our own for collections, documents, search and answers with citations.
 //!
 //! [`serve`] runs it on a socket; [`router`] gives the same routes without one. Everything it does is done by
 //! [`anser_engine::Engine`], whose calls block and therefore run on threads of their own.
@@ -7,6 +7,8 @@
 mod call;
 mod error;
 mod extract;
+mod filter;
+mod generation;
 mod metrics;
 mod middleware;
 mod options;
@@ -15,6 +17,7 @@ mod routes;
 mod serve;
 mod sse;
 mod state;
+mod upload;
 mod wire;
 
 pub use error::ServerError;

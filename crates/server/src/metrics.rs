@@ -1,10 +1,11 @@
 //! What the service counts, under the names of one table, in the text format that Prometheus reads.
 
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use anser_core::{Answer, TokenUsage};
-use anser_engine::IngestReport;
+use anser_engine::{IngestReport, JobState};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -30,7 +31,27 @@ mod name {
     pub(super) const ABSTAINED: (&str, &str) = ("anser_answers_abstained", "Answers that abstained");
     pub(super) const INGESTED_ROWS: (&str, &str) = ("anser_ingested_rows", "Rows taken into collections");
     pub(super) const REJECTED_ROWS: (&str, &str) = ("anser_rejected_rows", "Rows that could not be taken");
+    pub(super) const UPLOADED_FILES: (&str, &str) = ("anser_uploaded_files", "Files taken from callers");
+    pub(super) const UPLOADED_BYTES: (&str, &str) = ("anser_uploaded_bytes", "Bytes of the files taken");
+    pub(super) const MODERATED_TEXTS: (&str, &str) = ("anser_moderated_texts", "Texts judged for callers");
+    pub(super) const WITHHELD_REPLIES: (&str, &str) =
+        ("anser_withheld_replies", "Replies that the content filter withheld, whole or in part");
+    pub(super) const JOBS: (&str, &str) = ("anser_jobs", "Jobs there are, by kind and state");
+    pub(super) const TUNED_MODELS: (&str, &str) = ("anser_tuned_models", "Tuned models there are");
+    pub(super) const TUNED_MODELS_LOADED: (&str, &str) =
+        ("anser_tuned_models_loaded", "Tuned models that are in memory now");
 }
+
+/// Every state that a job can be in.
+const STATES: [JobState; 7] = [
+    JobState::Validating,
+    JobState::Queued,
+    JobState::Running,
+    JobState::Paused,
+    JobState::Succeeded,
+    JobState::Failed,
+    JobState::Cancelled,
+];
 
 /// Upper ends of the latency buckets, in seconds: from a health check to a long generation on a slow machine.
 const BUCKETS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
@@ -49,6 +70,21 @@ struct RouteLabels {
     method: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    kind: String,
+    state: String,
+}
+
+/// What is counted when the figures are asked for, because other processes change it too.
+#[derive(Debug, Default)]
+pub(crate) struct Stock {
+    /// How many jobs there are of a kind in a state.
+    pub(crate) jobs: Vec<(String, JobState, i64)>,
+    pub(crate) tuned_models: i64,
+    pub(crate) tuned_models_loaded: i64,
+}
+
 type Seconds = Family<RouteLabels, Histogram, fn() -> Histogram>;
 
 /// Every figure of one service.
@@ -65,6 +101,13 @@ pub(crate) struct Metrics {
     abstained: Counter,
     ingested_rows: Counter,
     rejected_rows: Counter,
+    uploaded_files: Counter,
+    uploaded_bytes: Counter,
+    moderated_texts: Counter,
+    withheld_replies: Counter,
+    jobs: Family<JobLabels, Gauge>,
+    tuned_models: Gauge,
+    tuned_models_loaded: Gauge,
 }
 
 impl Metrics {
@@ -76,6 +119,14 @@ impl Metrics {
         registry.register(name::SECONDS.0, name::SECONDS.1, seconds.clone());
         let in_flight = Gauge::default();
         registry.register(name::IN_FLIGHT.0, name::IN_FLIGHT.1, in_flight.clone());
+        let jobs = Family::<JobLabels, Gauge>::default();
+        registry.register(name::JOBS.0, name::JOBS.1, jobs.clone());
+        let mut gauge = |(name, help): (&str, &str)| {
+            let gauge = Gauge::<i64, AtomicI64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let (tuned_models, tuned_models_loaded) = (gauge(name::TUNED_MODELS), gauge(name::TUNED_MODELS_LOADED));
         let mut counter = |(name, help): (&str, &str)| {
             let counter = Counter::<u64, AtomicU64>::default();
             registry.register(name, help, counter.clone());
@@ -93,12 +144,28 @@ impl Metrics {
             abstained: counter(name::ABSTAINED),
             ingested_rows: counter(name::INGESTED_ROWS),
             rejected_rows: counter(name::REJECTED_ROWS),
+            uploaded_files: counter(name::UPLOADED_FILES),
+            uploaded_bytes: counter(name::UPLOADED_BYTES),
+            moderated_texts: counter(name::MODERATED_TEXTS),
+            withheld_replies: counter(name::WITHHELD_REPLIES),
+            jobs,
+            tuned_models,
+            tuned_models_loaded,
             registry,
         }
     }
 
-    /// All figures as text.
-    pub(crate) fn render(&self) -> Result<String, std::fmt::Error> {
+    /// All figures as text, with what there is now.
+    pub(crate) fn render(&self, stock: &Stock) -> Result<String, std::fmt::Error> {
+        self.tuned_models.set(stock.tuned_models);
+        self.tuned_models_loaded.set(stock.tuned_models_loaded);
+        // States that no job is in any more are told as 0 rather than left out.
+        let kinds: BTreeSet<&str> = stock.jobs.iter().map(|(kind, ..)| kind.as_str()).chain(["fine_tuning"]).collect();
+        for (kind, state) in kinds.into_iter().flat_map(|kind| STATES.map(|state| (kind, state))) {
+            let found = stock.jobs.iter().find(|(of, at, _)| of == kind && *at == state);
+            let labels = JobLabels { kind: kind.to_owned(), state: state.as_str().to_owned() };
+            self.jobs.get_or_create(&labels).set(found.map_or(0, |(.., count)| *count));
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -137,5 +204,17 @@ impl Metrics {
     pub(crate) fn ingested(&self, report: &IngestReport) {
         self.ingested_rows.inc_by(report.inserted + report.replaced + report.unchanged);
         self.rejected_rows.inc_by(report.rejected);
+    }
+    pub(crate) fn uploaded(&self, bytes: u64) {
+        self.uploaded_files.inc();
+        self.uploaded_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn moderated(&self, texts: usize) {
+        self.moderated_texts.inc_by(texts as u64);
+    }
+
+    pub(crate) fn withheld(&self) {
+        self.withheld_replies.inc();
     }
 }

@@ -16,6 +16,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Most bytes of a body that carries documents or texts to embed.
     pub max_body_bytes: usize,
+    /// Most bytes of a file that is uploaded.
+    pub max_upload_bytes: u64,
     /// Most bytes of any other JSON body.
     pub max_json_bytes: usize,
     /// Longest time one request may take, streams included.
@@ -28,6 +30,8 @@ pub struct ServerOptions {
     pub allowed_hosts: Vec<String>,
     /// How long running requests may still take once shutdown has begun.
     pub shutdown_grace: Duration,
+    /// Whether replies of the chat models are withheld when the content filter finds them harmful.
+    pub filter_replies: bool,
     /// Whether the models are loaded as soon as the service starts rather than at the first request.
     pub preload: bool,
 }
@@ -37,12 +41,14 @@ impl Default for ServerOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             max_body_bytes: 64 << 20,
+            max_upload_bytes: 512 << 20,
             max_json_bytes: 2 << 20,
             request_timeout: Duration::from_mins(10),
             max_in_flight: 64,
             api_keys: Vec::new(),
             allowed_hosts: Vec::new(),
             shutdown_grace: Duration::from_secs(30),
+            filter_replies: false,
             preload: true,
         }
     }
@@ -61,6 +67,7 @@ impl ServerOptions {
         }
         let positive = [
             ("max_body_bytes", self.max_body_bytes > 0),
+            ("max_upload_bytes", self.max_upload_bytes > 0),
             ("max_json_bytes", self.max_json_bytes > 0),
             ("request_timeout", !self.request_timeout.is_zero()),
             ("max_in_flight", self.max_in_flight > 0),

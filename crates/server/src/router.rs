@@ -13,7 +13,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::ServerOptions;
 use crate::error::ApiError;
 use crate::middleware::{access, admission, observe};
-use crate::routes::{answers, chat, cluster, collections, documents, embeddings, health, models, page, search};
+use crate::routes::{
+    answers, chat, cluster, collections, completions, documents, embeddings, files, fine_tuning, health, models,
+    moderations, page, responses, search,
+};
 use crate::state::{App, AppState};
 
 /// The whole service as a [`Router`], without a socket. Models are loaded when first needed.
@@ -22,12 +25,28 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
 }
 
 /// Routes that work with models and collections: a key where keys are set, and a place among the requests in flight.
-fn api_routes() -> [(&'static str, MethodRouter<AppState>); 13] {
+fn api_routes() -> [(&'static str, MethodRouter<AppState>); 29] {
     [
         ("/v1/models", get(models::list)),
-        ("/v1/models/{*id}", get(models::get)),
+        ("/v1/models/{*id}", get(models::get).delete(models::delete)),
         ("/v1/embeddings", post(embeddings::create)),
         ("/v1/chat/completions", post(chat::create)),
+        ("/v1/completions", post(completions::create)),
+        ("/v1/responses", post(responses::create)),
+        ("/v1/responses/{id}", get(responses::not_kept).delete(responses::not_kept)),
+        ("/v1/responses/{id}/cancel", post(responses::not_kept)),
+        ("/v1/responses/{id}/input_items", get(responses::not_kept)),
+        ("/v1/moderations", post(moderations::create)),
+        ("/v1/files", get(files::list).post(files::upload)),
+        ("/v1/files/{id}", get(files::get).delete(files::delete)),
+        ("/v1/files/{id}/content", get(files::content)),
+        ("/v1/fine_tuning/jobs", get(fine_tuning::list).post(fine_tuning::create)),
+        ("/v1/fine_tuning/jobs/{id}", get(fine_tuning::get)),
+        ("/v1/fine_tuning/jobs/{id}/cancel", post(fine_tuning::cancel)),
+        ("/v1/fine_tuning/jobs/{id}/pause", post(fine_tuning::pause)),
+        ("/v1/fine_tuning/jobs/{id}/resume", post(fine_tuning::resume)),
+        ("/v1/fine_tuning/jobs/{id}/events", get(fine_tuning::events)),
+        ("/v1/fine_tuning/jobs/{id}/checkpoints", get(fine_tuning::checkpoints)),
         ("/v1/collections", get(collections::list).post(collections::create)),
         ("/v1/collections/{name}", get(collections::get).delete(collections::delete)),
         ("/v1/collections/{name}/documents", get(documents::list).post(documents::ingest)),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anser_engine::Engine;
+use anser_engine::{Engine, RunnerOptions};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -29,8 +29,9 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     })
 }
 
-/// Serves until `shutdown` is ready, then lets running requests, streams included, finish within
-/// [`ServerOptions::shutdown_grace`]; what still runs after that is cancelled.
+/// Serves and runs jobs until `shutdown` is ready, then lets running requests, streams included, finish within
+/// [`ServerOptions::shutdown_grace`]; what still runs after that is cancelled. Jobs stop at once with their state saved,
+/// and go on when jobs are run again.
 ///
 /// Fails at once with [`ServerError::KeysRequired`] when other machines can reach the listener and no key is set.
 pub async fn serve(
@@ -42,6 +43,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(|source| ServerError::Serve { source })?;
     options.validate_for(address)?;
     let (grace, preload) = (options.shutdown_grace, options.preload);
+    let jobs = engine.run_jobs(&RunnerOptions::default());
     let app = App::new(engine, options);
     let loading = preload.then(|| tokio::spawn(load_models(Arc::clone(&app))));
 
@@ -57,12 +59,22 @@ pub async fn serve(
         tracing::info!("shutting down: no new requests are taken, running ones may finish");
         let _ = stopping.send(());
     });
+    let (stop_jobs, jobs_stop) = oneshot::channel::<()>();
+    // Stopping takes a moment; the requests that may finish need not wait for it.
+    let jobs = tokio::spawn(async move {
+        let _ = jobs_stop.await;
+        let _ = tokio::task::spawn_blocking(move || jobs.shutdown()).await;
+    });
     tracing::info!(%address, "listening");
 
     let mut server = std::pin::pin!(server.into_future());
+    let mut stop_jobs = Some(stop_jobs);
     let grace_over = async {
         match stop_begun.await {
-            Ok(()) => tokio::time::sleep(grace).await,
+            Ok(()) => {
+                drop(stop_jobs.take());
+                tokio::time::sleep(grace).await;
+            }
             Err(_) => std::future::pending().await,
         }
     };
@@ -76,6 +88,10 @@ pub async fn serve(
     };
     if let Some(loading) = loading {
         loading.abort();
+    }
+    drop(stop_jobs);
+    if jobs.await.is_err() {
+        tracing::error!("the jobs could not be stopped in an orderly way; they go on at the next start");
     }
     result.map_err(|source| ServerError::Serve { source })
 }

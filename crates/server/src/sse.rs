@@ -144,6 +144,14 @@ pub(crate) fn openai_failure(error: &ApiError) -> Event {
     json_event(Event::default(), &error.body()).unwrap_or_default()
 }
 
+/// An event of the responses API, which its clients raise because it has a key `error` as well.
+pub(crate) fn responses_failure(error: &ApiError) -> Event {
+    let body = error.body().error;
+    let (code, message, param) = (&body.code, &body.message, &body.param);
+    let data = serde_json::json!({"type": "error", "code": code, "message": message, "param": param, "error": body});
+    json_event(Event::default().event("error"), &data).unwrap_or_default()
+}
+
 /// Our own streams name every event.
 pub(crate) fn native_failure(error: &ApiError) -> Event {
     json_event(Event::default().event("error"), &error.body()).unwrap_or_default()

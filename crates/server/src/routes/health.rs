@@ -1,13 +1,15 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
+use anser_engine::Engine;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::call::EngineCall;
 use crate::error::{ApiError, ApiResult};
-use crate::metrics;
+use crate::metrics::{self, Stock};
 use crate::state::AppState;
 
 /// The process is up.
@@ -25,9 +27,19 @@ pub(crate) async fn ready(State(app): State<AppState>) -> ApiResult<Json<Value>>
 }
 
 /// Every figure, in the text format that Prometheus reads.
-pub(crate) async fn figures(State(app): State<AppState>) -> ApiResult<Response> {
-    let text = app.metrics.render().map_err(|error| {
+pub(crate) async fn figures(State(app): State<AppState>, call: EngineCall) -> ApiResult<Response> {
+    let stock = call.run(|work| stock(work.engine())).await?;
+    let text = app.metrics.render(&stock).map_err(|error| {
         ApiError::of_kind(anser_core::ErrorKind::Internal, format!("the metrics cannot be written: {error}"))
     })?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+fn stock(engine: &Engine) -> ApiResult<Stock> {
+    let tuned = engine.tuned_models()?;
+    Ok(Stock {
+        jobs: engine.job_counts()?,
+        tuned_models: tuned.len() as i64,
+        tuned_models_loaded: tuned.iter().filter(|model| engine.models().is_loaded(&model.id)).count() as i64,
+    })
 }

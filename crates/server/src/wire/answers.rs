@@ -40,6 +40,9 @@ impl From<SearchBody> for SearchRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerBody {
     question: String,
+    /// Name of the chat model that answers: the base or a tuned one.
+    #[serde(default)]
+    model: Option<String>,
     #[serde(default)]
     passages: Option<usize>,
     #[serde(default)]
@@ -65,6 +68,7 @@ impl From<AnswerBody> for AnswerRequest {
             context_tokens: body.context_tokens.or(defaults.context_tokens),
             temperature: body.temperature.unwrap_or(defaults.temperature),
             seed: body.seed.or(defaults.seed),
+            model: body.model.or(defaults.model),
         }
     }
 }

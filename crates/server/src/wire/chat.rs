@@ -165,7 +165,7 @@ impl ChunkWriter {
 }
 
 /// A cancelled generation has no word in OpenAI's language; its caller is gone, or is told by an error.
-fn finish_reason(reason: FinishReason) -> &'static str {
+pub(crate) fn finish_reason(reason: FinishReason) -> &'static str {
     match reason {
         FinishReason::Stop | FinishReason::Cancelled => "stop",
         FinishReason::Length => "length",

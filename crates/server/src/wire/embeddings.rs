@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::error::{ApiError, ApiResult};
+use crate::wire::json_type;
 
 /// Most texts of one request.
 const MAX_INPUTS: usize = 2048;
@@ -91,18 +92,6 @@ fn text(at: usize, item: Value) -> ApiResult<String> {
 
 fn empty(param: &str) -> ApiError {
     ApiError::invalid(param, format!("{param} is an empty string, which has no embedding; leave it out"))
-}
-
-/// What a JSON value is, in words.
-pub(crate) fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// The reply.

@@ -4,7 +4,27 @@ pub(crate) mod answers;
 pub(crate) mod chat;
 pub(crate) mod cluster;
 pub(crate) mod collections;
+pub(crate) mod completions;
+pub(crate) mod decoding;
 pub(crate) mod embeddings;
 pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod fine_tuning;
 pub(crate) mod list;
 pub(crate) mod models;
+pub(crate) mod moderations;
+pub(crate) mod responses;
+
+use serde_json::Value;
+
+/// What a JSON value is, in words.
+pub(crate) fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

@@ -6,10 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult, excerpt};
-use crate::wire::embeddings::json_type;
-
-/// Most stop texts.
-const MAX_STOPS: usize = 4;
+use crate::wire::decoding::{self, Rule, Stop, is_empty, is_zero};
+use crate::wire::json_type;
 
 /// The request. Keys that are not listed here do not change the reply (`user`, `metadata`, `service_tier`, …) and are
 /// tolerated, like those that OpenAI may add.
@@ -54,13 +52,6 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "stop must be a string or a list of at most 4 strings")]
-enum Stop {
-    One(String),
-    Several(Vec<String>),
-}
-
 impl ChatRequest {
     pub(crate) fn streams(&self) -> bool {
         self.stream.unwrap_or(false)
@@ -80,24 +71,14 @@ impl ChatRequest {
 
     /// How to decode; what the request leaves open is as [`GenerateOptions::default`] has it.
     pub(crate) fn decoding(&self) -> ApiResult<GenerateOptions> {
-        self.refuse_unsupported()?;
+        decoding::refuse_unsupported(&self.rest, &RULES)?;
         let defaults = GenerateOptions::default();
-        let temperature = self.temperature.unwrap_or(defaults.temperature);
-        if !(0.0..=2.0).contains(&temperature) {
-            let message = format!("temperature is {temperature}, but must lie between 0 and 2");
-            return Err(ApiError::invalid("temperature", message));
-        }
-        let top_p = self.top_p.unwrap_or(defaults.top_p);
-        if !(0.0..=1.0).contains(&top_p) {
-            return Err(ApiError::invalid("top_p", format!("top_p is {top_p}, but must lie between 0 and 1")));
-        }
         Ok(GenerateOptions {
             max_tokens: self.max_tokens()?,
-            temperature,
-            // A share of 0 keeps the likeliest token alone; generators want a share above 0.
-            top_p: top_p.max(f32::EPSILON),
+            temperature: decoding::temperature(self.temperature, defaults.temperature)?,
+            top_p: decoding::top_p(self.top_p, defaults.top_p)?,
             seed: self.seed.map(i64::cast_unsigned),
-            stop: self.stops()?,
+            stop: decoding::stops(self.stop.as_ref())?,
             ..defaults
         })
     }
@@ -113,47 +94,15 @@ impl ChatRequest {
         }
         Ok(Some(usize::try_from(value).unwrap_or(usize::MAX)))
     }
-
-    fn stops(&self) -> ApiResult<Vec<String>> {
-        let stops = match &self.stop {
-            None => return Ok(Vec::new()),
-            Some(Stop::One(stop)) => vec![stop.clone()],
-            Some(Stop::Several(stops)) => stops.clone(),
-        };
-        if stops.len() > MAX_STOPS {
-            let message = format!("stop holds {} texts; at most {MAX_STOPS} are allowed", stops.len());
-            return Err(ApiError::invalid("stop", message));
-        }
-        if stops.iter().any(String::is_empty) {
-            return Err(ApiError::invalid("stop", "stop holds an empty string, which would end every reply at once"));
-        }
-        Ok(stops)
-    }
-
-    /// Refuses, by name, the parameters that would change the reply if this service implemented them.
-    fn refuse_unsupported(&self) -> ApiResult<()> {
-        for (name, value) in &self.rest {
-            if let Some((_, harmless, why)) = RULES.iter().find(|(rule, ..)| rule == name)
-                && !value.is_null()
-                && !harmless(value)
-            {
-                return Err(ApiError::unsupported(name, format!("{name} is not supported here: {why}")));
-            }
-        }
-        Ok(())
-    }
 }
-
-/// A parameter, the values of it that ask for nothing, and why others are refused.
-type Rule = (&'static str, fn(&Value) -> bool, &'static str);
 
 const RULES: [Rule; 17] = [
     ("n", |v| v == 1, "each request gets one choice; send several requests instead"),
     ("logprobs", |v| v == false, "token probabilities are not reported"),
     ("top_logprobs", |v| v == 0, "token probabilities are not reported"),
     ("logit_bias", is_empty, "the weight of single tokens cannot be set"),
-    ("frequency_penalty", |v| v.as_f64() == Some(0.0), "use 0 or leave it out"),
-    ("presence_penalty", |v| v.as_f64() == Some(0.0), "use 0 or leave it out"),
+    ("frequency_penalty", is_zero, "use 0 or leave it out"),
+    ("presence_penalty", is_zero, "use 0 or leave it out"),
     ("tools", is_empty, "the served models call no tools"),
     ("tool_choice", |v| v == "none" || v == "auto", "the served models call no tools"),
     ("functions", is_empty, "the served models call no functions"),
@@ -166,10 +115,6 @@ const RULES: [Rule; 17] = [
     ("store", |v| v == false, "completions are not kept"),
     ("verbosity", |v| v == "medium", "the length of replies follows max_completion_tokens only"),
 ];
-
-fn is_empty(value: &Value) -> bool {
-    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
-}
 
 fn is_text_format(value: &Value) -> bool {
     value.get("type").is_some_and(|kind| kind == "text")
