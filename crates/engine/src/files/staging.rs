@@ -44,11 +44,16 @@ impl Draft {
         let folder = data.files();
         fs::create_dir_all(&folder).map_err(|e| EngineError::io("create the folder", &folder, e))?;
         let path = folder.join(format!(".{id}"));
-        let created = File::options().read(true).write(true).create_new(true).open(&path);
-        let file = created.map_err(|e| EngineError::io("create", &path, e))?;
-        let place = Place { id, path, kept: false };
-        file.lock().map_err(|e| EngineError::io("lock", &place.path, e))?;
-        Ok(Self { place, file: BufWriter::with_capacity(1 << 16, file), bytes: 0 })
+        // Another process may sweep the file between its creation and its lock; then it is made again.
+        loop {
+            let created = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+            let file = created.map_err(|e| EngineError::io("create", &path, e))?;
+            file.lock().map_err(|e| EngineError::io("lock", &path, e))?;
+            if path.exists() {
+                let place = Place { id, path, kept: false };
+                return Ok(Self { place, file: BufWriter::with_capacity(1 << 16, file), bytes: 0 });
+            }
+        }
     }
 
     /// Appends bytes.

@@ -70,6 +70,17 @@ impl FileStore {
         Ok(self.data.file(id)?)
     }
 
+    /// A file that an unfinished job holds: it is there even when its time is over.
+    pub(crate) fn held(&self, id: &str) -> Result<StoredFile, EngineError> {
+        self.database.read(|connection| record::find(connection, id, i64::MIN))?.ok_or_else(|| unknown(id))
+    }
+
+    /// Where the bytes of [`held`](Self::held) files lie.
+    pub(crate) fn held_path(&self, id: &str) -> Result<PathBuf, EngineError> {
+        self.held(id)?;
+        Ok(self.data.file(id)?)
+    }
+
     pub(super) fn delete(&self, id: &str) -> Result<(), EngineError> {
         self.database.write(|tx| {
             let sql = format!("DELETE FROM files WHERE id = ?1 AND {}", record::UNUSED);

@@ -26,6 +26,8 @@ pub(super) struct Line<'a> {
     key: i64,
     stop: StopSignal,
     waiting: Mutex<Vec<JobEvent>>,
+    /// Held while waiting events are written, so that they are written in their order.
+    writing: Mutex<()>,
     done: AtomicU64,
 }
 
@@ -101,26 +103,36 @@ impl Progress for LoggedProgress<'_> {
 
 impl<'a> Line<'a> {
     pub(super) fn new(database: &'a ControlDatabase, key: i64, done: u64) -> Self {
-        let (stop, waiting, done) = (StopSignal::default(), Mutex::default(), AtomicU64::new(done));
-        Self { database, key, stop, waiting, done }
+        Self {
+            database,
+            key,
+            stop: StopSignal::default(),
+            waiting: Mutex::default(),
+            writing: Mutex::default(),
+            done: AtomicU64::new(done),
+        }
     }
 
     pub(super) fn stop(&self) -> &StopSignal {
         &self.stop
     }
 
+    /// Writes what was logged since the last time. What could not be written waits for the next.
     pub(super) fn flush(&self) -> Result<(), EngineError> {
-        let mut waiting = self.waiting.lock();
-        if waiting.is_empty() {
+        let _writing = self.writing.lock();
+        let events = std::mem::take(&mut *self.waiting.lock());
+        if events.is_empty() {
             return Ok(());
         }
         let done = self.done.load(Ordering::Relaxed) as i64;
-        self.database.write(|tx| {
-            waiting.iter().try_for_each(|event| events::append(tx, self.key, event))?;
+        let written = self.database.write(|tx| {
+            events.iter().try_for_each(|event| events::append(tx, self.key, event))?;
             tx.execute("UPDATE jobs SET done = ?2 WHERE key = ?1", [self.key, done])?;
             Ok(())
-        })?;
-        waiting.clear();
-        Ok(())
+        });
+        if written.is_err() {
+            self.waiting.lock().splice(0..0, events);
+        }
+        written
     }
 }

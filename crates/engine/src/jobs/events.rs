@@ -39,7 +39,7 @@ pub(crate) fn append(connection: &Connection, job: i64, event: &JobEvent) -> Res
     connection.prepare_cached(
         "INSERT INTO job_events (id, job, created_at, level, message, step, metrics) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (job, step) WHERE step IS NOT NULL
-         DO UPDATE SET id = ?1, created_at = ?3, level = ?4, message = ?5, metrics = ?7",
+         DO UPDATE SET created_at = ?3, level = ?4, message = ?5, metrics = ?7",
     )?
     .execute(params![event.id, job, event.created_at, event.level.as_str(), event.message, step, metrics])?;
     Ok(())

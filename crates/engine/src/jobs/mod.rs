@@ -12,6 +12,8 @@ mod record;
 mod runner;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::Arc;

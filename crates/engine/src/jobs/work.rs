@@ -74,8 +74,9 @@ impl Jobs {
         let mut seen = newest()?;
         let mut asked = None;
         loop {
-            if let Some(claim) = self.claim(id)? {
-                self.work(&claim, stop, JobState::Paused, observer)?;
+            let claimed = self.claim(id)?;
+            if let Some(claim) = &claimed {
+                self.work(claim, stop, JobState::Paused, observer)?;
                 seen = newest()?;
             }
             let (fresh, last) = self.database.read(|connection| events::since(connection, key, seen))?;
@@ -85,13 +86,16 @@ impl Jobs {
             if job.state.is_final() || job.state == JobState::Paused {
                 return Ok(job);
             }
+            if claimed.is_some() {
+                continue;
+            }
             if stop.get() != asked {
                 asked = stop.get();
                 match asked {
                     Some(StopReason::Cancel) => self.cancel(id)?,
                     _ => self.pause(id)?,
                 };
-            } else if !self.recover(id)? && job.state != JobState::Queued {
+            } else if !self.recover(id)? {
                 self.wait(FOLLOW);
             }
         }
@@ -107,7 +111,7 @@ impl Jobs {
                 return Ok(false);
             }
             let crashes: i64 = tx.query_row(
-                "UPDATE jobs SET crashes = CASE WHEN done > crashed_at THEN 1 ELSE crashes + 1 END, crashed_at = done
+                "UPDATE jobs SET crashes = CASE WHEN done > crashed_at THEN 1 ELSE crashes + 1 END, crashed_at = max(done, crashed_at)
                  WHERE id = ?1 RETURNING crashes",
                 [id],
                 |row| row.get(0),

@@ -121,7 +121,11 @@ impl FineTuningJob {
         let request: FineTuningRequest = serde_json::from_value(job.request).map_err(unreadable)?;
         let detail: Detail = serde_json::from_value(job.detail).map_err(unreadable)?;
         let last = jobs::last_step(connection, &job.id)?;
-        let estimated_finish = last.as_ref().map(|(at, metrics)| at.saturating_add(metrics.seconds_left.ceil() as i64));
+        let planned = detail.plan.as_ref().and_then(|plan| plan.estimated_seconds);
+        let estimated_finish = match &last {
+            Some((at, metrics)) => Some(at.saturating_add(metrics.seconds_left.ceil() as i64)),
+            None => job.started_at.zip(planned).map(|(at, seconds)| at.saturating_add(seconds.ceil() as i64)),
+        };
         Ok(Self {
             created_at: job.created_at,
             started_at: job.started_at,

@@ -61,12 +61,8 @@ impl JobKind for FineTuning {
         plan.request.validation_file = current.validation_file;
         plan.request.start_from = current.start_from;
         plan.request.base = current.base;
-        let resumed = context.job().progress.done;
-        let begun = if resumed == 0 {
-            "Fine-tuning job started".to_owned()
-        } else {
-            format!("Fine-tuning job resumed after step {resumed}")
-        };
+        let fresh = context.job().progress.done == 0;
+        let begun = if fresh { "Fine-tuning job started" } else { "Fine-tuning job goes on from its last saved step" };
         context.log(EventLevel::Info, begun, None);
         let run = Run { kind: self, context, request: &request, detail: &detail, plan: &plan };
         let mut failed = None;
@@ -74,8 +70,7 @@ impl JobKind for FineTuning {
             if failed.is_none()
                 && let Err(error) = run.take(event)
             {
-                // Nothing is lost: the run goes on from its saved state once the cause is mended.
-                context.stop().stop(StopReason::Pause);
+                context.stop().stop(StopReason::Cancel);
                 failed = Some(error);
             }
         });
@@ -117,8 +112,8 @@ impl FineTuning {
         };
         Ok(TrainingRequest {
             base,
-            training_file: self.files.path(&request.training_file)?,
-            validation_file: request.validation_file.as_ref().map(|file| self.files.path(file)).transpose()?,
+            training_file: self.files.held_path(&request.training_file)?,
+            validation_file: request.validation_file.as_ref().map(|file| self.files.held_path(file)).transpose()?,
             objective: request.objective,
             parts: request.parts.clone(),
             hyperparameters: request.hyperparameters.clone(),
@@ -269,7 +264,8 @@ impl Run<'_, '_> {
         metrics: &TrainingMetrics,
         trained_tokens: Option<u64>,
     ) -> Result<Value, EngineError> {
-        let hash = |file: &String| self.kind.files.get(file).map(|stored| json!({"id": file, "sha256": stored.sha256}));
+        let hash =
+            |file: &String| self.kind.files.held(file).map(|stored| json!({"id": file, "sha256": stored.sha256}));
         let mut record = written_provenance(folder);
         let request = &self.plan.request;
         for (key, value) in [
