@@ -1,21 +1,27 @@
 //! Puts the parts together: settings in, a working engine out. The only place that knows both the engine and the
 //! crates that load models.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use anser_core::storage::DataDir;
-use anser_core::{Embedder, Generator, Progress, Reranker};
+use anser_core::{Embedder, Generator, Progress, Reranker, TrainedKind, Trainer};
 use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker};
 use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels, TunedModel};
-use anser_generate::{GeneratorOptions, LlamaGenerator};
-use anser_models::{ModelFiles, ModelStore, ModelStoreOptions};
+use anser_generate::{GeneratorOptions, LlamaGenerator, LoraAdapter};
+use anser_models::{ModelFiles, ModelRole, ModelStore, ModelStoreOptions};
+use anser_tune::{LocalTrainer, TrainerOptions};
+use parking_lot::Mutex;
 
 use crate::config::Settings;
 use crate::failure::Failure;
 
 /// Name of the weights in the folder of a catalogued chat model.
 const CHAT_WEIGHTS: &str = "model.gguf";
+
+/// File below the data folder in which training notes how fast this machine is.
+const MEASURED_SPEEDS: &str = "throughput.json";
 
 /// The models that the settings name, found or downloaded as needed.
 pub(crate) fn model_store(settings: &Settings) -> ModelStore {
@@ -39,21 +45,56 @@ pub(crate) fn locate(store: &ModelStore, name: &str, progress: &dyn Progress) ->
 /// An engine over the data folder of `settings`. Models are loaded when first used; `progress` shows their download.
 pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result<Arc<Engine>, Failure> {
     let data = DataDir::open(&settings.data_dir)?;
-    let loader = Loader { store: model_store(settings), settings: settings.clone(), progress };
+    let bases = Mutex::default();
+    let loader = Loader { store: model_store(settings), settings: settings.clone(), progress, bases };
     let index = IndexOptions { threads: settings.threads, ..IndexOptions::default() };
     let options = EngineOptions { index, ..EngineOptions::default() };
-    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), None, options)?))
+    let trainer: Arc<dyn Trainer> = Arc::new(trainer(settings, &data));
+    Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), Some(trainer), options)?))
+}
+
+/// What trains here; the speeds that it measures are kept beside the data.
+fn trainer(settings: &Settings, data: &DataDir) -> LocalTrainer {
+    let options = TrainerOptions {
+        threads: settings.threads,
+        throughput: Some(data.root().join(MEASURED_SPEEDS)),
+        ..TrainerOptions::default()
+    };
+    let store = model_store(settings);
+    LocalTrainer::new(options, Box::new(move |name: &str, progress: &dyn Progress| locate(&store, name, progress)))
 }
 
 struct Loader {
     store: ModelStore,
     settings: Settings,
     progress: Arc<dyn Progress>,
+    /// Chat models in use. Whoever serves one keeps it; this only finds it again.
+    bases: Mutex<HashMap<String, Weak<LlamaGenerator>>>,
 }
 
 impl Loader {
     fn files(&self, name: &str) -> anser_core::Result<ModelFiles> {
         Ok(self.store.ensure(name, self.progress.as_ref())?)
+    }
+
+    /// A base model, shared with everybody who is using it now. `folder` is where it lies, if that is known.
+    fn base(&self, name: &str, folder: Option<&Path>) -> anser_core::Result<Arc<LlamaGenerator>> {
+        // Held while loading, so that two adapters that are asked for at once wait for one base.
+        let mut bases = self.bases.lock();
+        if let Some(base) = bases.get(name).and_then(Weak::upgrade) {
+            return Ok(base);
+        }
+        let path = match folder {
+            Some(folder) => folder.to_owned(),
+            None => locate(&self.store, name, self.progress.as_ref())?,
+        };
+        let base = Arc::new(LlamaGenerator::open(name, &path, &self.generator_options())?);
+        bases.insert(name.to_owned(), Arc::downgrade(&base));
+        Ok(base)
+    }
+
+    fn generator_options(&self) -> GeneratorOptions {
+        GeneratorOptions { threads: self.settings.threads, ..GeneratorOptions::default() }
     }
 
     fn embed_options(&self) -> EmbedOptions {
@@ -89,13 +130,23 @@ impl ModelLoader for Loader {
     }
 
     fn generator(&self) -> anser_core::Result<Arc<dyn Generator>> {
-        let files = self.files(&self.settings.chat)?;
-        let options = GeneratorOptions { threads: self.settings.threads, ..GeneratorOptions::default() };
-        Ok(Arc::new(LlamaGenerator::load(&files, &options)?))
+        Ok(self.base(&self.settings.chat, None)?)
     }
 
     fn tuned(&self, model: &TunedModel) -> anser_core::Result<Arc<dyn Generator>> {
-        let message = format!("the tuned model {} cannot be served by this program", model.id);
-        Err(anser_core::Error::new(anser_core::ErrorKind::Unavailable, message))
+        if model.kind == TrainedKind::Full {
+            return Ok(Arc::new(LlamaGenerator::open(&model.id, &model.folder, &self.generator_options())?));
+        }
+        let base = self.base(&model.base, model.base_folder.as_deref())?;
+        Ok(Arc::new(base.with_adapter(&model.id, LoraAdapter::read(&model.folder)?)?))
+    }
+
+    fn trainable(&self) -> Vec<String> {
+        let chat = self.store.catalogue().models().iter().filter(|spec| spec.role == ModelRole::Chat);
+        let mut names: Vec<String> = chat.map(|spec| spec.name.clone()).collect();
+        if !names.contains(&self.settings.chat) {
+            names.push(self.settings.chat.clone());
+        }
+        names
     }
 }

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io::ErrorKind;
 
 use anser_engine::EngineError;
+use anser_generate::GenerateError;
 use anser_models::ModelsError;
 use anser_server::ServerError;
+use anser_tune::TuneError;
 
 use crate::config::env;
 
@@ -60,6 +62,18 @@ impl From<EngineError> for Failure {
 
 impl From<anser_core::Error> for Failure {
     fn from(error: anser_core::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<GenerateError> for Failure {
+    fn from(error: GenerateError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<TuneError> for Failure {
+    fn from(error: TuneError) -> Self {
         Self::failed(error.to_string())
     }
 }

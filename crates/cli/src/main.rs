@@ -6,7 +6,10 @@ mod config;
 mod failure;
 mod interrupt;
 mod logging;
+mod plot;
+mod sparkline;
 mod terminal;
+mod training_view;
 
 use std::process::ExitCode;
 
@@ -22,7 +25,7 @@ use crate::terminal::Terminal;
     name = "anser",
     version,
     max_term_width = 110,
-    after_help = "Examples:\n  anser demo\n  anser ingest reviews.csv --collection reviews\n  anser search reviews \"battery does not last\"\n  anser ask reviews \"do people like the kettle?\"\n  anser cluster reviews --k 8 --map map.svg --out clusters.parquet\n  anser serve\n\nExit codes: 0 done, 1 failed, 2 a command line that cannot be read."
+    after_help = "Examples:\n  anser demo\n  anser ingest reviews.csv --collection reviews\n  anser search reviews \"battery does not last\"\n  anser ask reviews \"do people like the kettle?\"\n  anser cluster reviews --k 8 --map map.svg --out clusters.parquet\n  anser tune create train.jsonl\n  anser serve\n\nExit codes: 0 done, 1 failed, 2 a command line that cannot be read."
 )]
 struct Cli {
     #[command(flatten)]

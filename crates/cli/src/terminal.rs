@@ -86,6 +86,11 @@ impl Terminal {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
+    /// Whether nobody wants to see how far the work is.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// A watcher that draws bars on a terminal and prints a line for each step elsewhere.
     pub(crate) fn progress(&self) -> Arc<dyn Progress> {
         if self.quiet { Arc::new(NoProgress) } else { Arc::new(Bars::default()) }
@@ -144,6 +149,18 @@ impl Progress for Bars {
             bar.finish_and_clear();
         }
     }
+}
+
+/// Asks a yes-or-no question; the answer is no where nobody can be asked.
+pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(false);
+    }
+    eprint!("{question} [y/N] ");
+    io::stderr().flush()?;
+    let mut reply = String::new();
+    io::stdin().read_line(&mut reply)?;
+    Ok(matches!(reply.trim(), "y" | "Y" | "yes"))
 }
 
 /// A size as people write it.

@@ -14,13 +14,16 @@ use crate::terminal::Terminal;
 /// Arguments of `anser ask`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser ask faq \"how long can I take to return something?\"\n  anser ask reviews \"do people like the coffee pods?\" --passages 4 --json"
+    after_help = "Examples:\n  anser ask faq \"how long can I take to return something?\"\n  anser ask reviews \"do people like the coffee pods?\" --passages 4 --json\n  anser ask faq --model ft:SmolLM2-135M-Instruct:anser:faq:0198… \"do you ship abroad?\""
 )]
 pub(crate) struct AskArgs {
     /// Collection to answer from
     collection: String,
     /// The question
     question: String,
+    /// Chat model that answers, e.g. a tuned one, `ft:…` [default: the promoted model, else the chat model]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
     /// Most passages to show the model
     #[arg(long, value_name = "N")]
     passages: Option<usize>,
@@ -43,6 +46,7 @@ impl AskArgs {
         let engine = compose::engine(settings, terminal.progress())?;
         let request = AnswerRequest {
             question: self.question.clone(),
+            model: self.model.clone(),
             passages: self.passages,
             max_tokens: self.max_tokens,
             temperature: self.temperature,

@@ -1,7 +1,5 @@
 //! `anser collections`: what is stored.
 
-use std::io::{IsTerminal, Write};
-
 use anser_core::NoProgress;
 use anser_engine::EngineError;
 use clap::Subcommand;
@@ -10,7 +8,7 @@ use std::sync::Arc;
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::terminal::{Terminal, bytes};
+use crate::terminal::{Terminal, bytes, confirm};
 
 /// Subcommands of `anser collections`.
 #[derive(Debug, Subcommand)]
@@ -84,16 +82,4 @@ impl CollectionsCommand {
             }
         }
     }
-}
-
-/// Asks a yes-or-no question; the answer is no where nobody can be asked.
-fn confirm(question: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
-    let mut reply = String::new();
-    std::io::stdin().read_line(&mut reply)?;
-    Ok(matches!(reply.trim(), "y" | "Y" | "yes"))
 }

@@ -1,16 +1,21 @@
 //! The commands, one file each.
 
 mod ask;
+mod chat;
 mod cluster;
 mod collections;
 mod completions;
 mod demo;
 mod doctor;
 mod eval;
+mod files;
 mod ingest;
+mod jobs;
 mod models;
+mod moderate;
 mod search;
 mod serve;
+mod tune;
 
 use clap::Subcommand;
 
@@ -31,6 +36,8 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     /// Answer a question from a collection, with citations
     Ask(ask::AskArgs),
+    /// Talk to a chat model, tuned or not
+    Chat(chat::ChatArgs),
     /// Group a collection's documents by meaning
     Cluster(cluster::ClusterArgs),
     /// List, show and delete collections
@@ -39,6 +46,17 @@ pub(crate) enum Command {
     /// List, download and remove models
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Tune a chat model on your own questions and answers
+    #[command(subcommand)]
+    Tune(tune::TuneCommand),
+    /// List and end jobs of every kind
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// List, print and delete uploaded files and results
+    #[command(subcommand)]
+    Files(files::FilesCommand),
+    /// Look whether texts are offensive
+    Moderate(moderate::ModerateArgs),
     /// Measure retrieval and answers on questions with known answers
     #[command(subcommand)]
     Eval(eval::EvalCommand),
@@ -57,9 +75,14 @@ impl Command {
             Self::Ingest(args) => args.run(settings, terminal),
             Self::Search(args) => args.run(settings, terminal),
             Self::Ask(args) => args.run(settings, terminal),
+            Self::Chat(args) => args.run(settings, terminal),
             Self::Cluster(args) => args.run(settings, terminal),
             Self::Collections(command) => command.run(settings, terminal),
             Self::Models(command) => command.run(settings, terminal),
+            Self::Tune(command) => command.run(settings, terminal),
+            Self::Jobs(command) => command.run(settings, terminal),
+            Self::Files(command) => command.run(settings, terminal),
+            Self::Moderate(args) => args.run(settings, terminal),
             Self::Eval(command) => command.run(settings, terminal),
             Self::Doctor(args) => args.run(settings, terminal),
             Self::Completions(args) => args.run(),

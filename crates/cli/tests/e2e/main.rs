@@ -12,5 +12,8 @@ mod clients;
 mod commands;
 mod demo;
 mod interrupted;
+#[path = "../../../tune/tests/it/malformed_files.rs"]
+mod malformed_files;
 mod served;
 mod support;
+mod tuning;

@@ -77,6 +77,18 @@ pub(crate) fn demo() -> (&'static Path, &'static Value) {
     (folder.path(), report)
 }
 
+/// Asks again and again until there is an answer.
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(started.elapsed() < limit, "{what} did not happen within {limit:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -86,7 +98,11 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on a free port and waits until it is ready.
     pub(crate) fn start(data: &Path) -> Self {
-        let mut command = anser(data);
+        Self::spawn(anser(data))
+    }
+
+    /// Starts a server by a command that lacks only its arguments, and waits until it is ready.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.args(["serve", "--listen", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the server starts");
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -119,6 +135,31 @@ impl Server {
     /// Status and JSON of a POST of anything.
     pub(crate) fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> (u16, Value) {
         read(agent().post(format!("{}{path}", self.url)).content_type(content_type).send(body))
+    }
+
+    /// Status and JSON of a DELETE.
+    pub(crate) fn delete(&self, path: &str) -> (u16, Value) {
+        read(agent().delete(format!("{}{path}", self.url)).call())
+    }
+
+    /// Uploads a file for fine-tuning: status and JSON.
+    pub(crate) fn upload(&self, name: &str, bytes: &[u8]) -> (u16, Value) {
+        let boundary = "boundary-of-a-form-7MA4YWxk";
+        let mut body = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nfine-tune\r\n--{boundary}\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+        self.post_bytes("/v1/files", &format!("multipart/form-data; boundary={boundary}"), &body)
+    }
+
+    /// Ends the process as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// The server's process.
