@@ -1,5 +1,7 @@
 //! [`ChatCodec`]: texts and conversations to tokens and back, the same for serving and for training.
 
+use std::path::Path;
+
 use anser_core::ChatMessage;
 
 use crate::GenerateError;
@@ -41,6 +43,12 @@ impl ChatCodec {
             .text("tokenizer.chat_template")
             .ok_or_else(|| gguf.unsupported("it has no chat template, so it is not a chat model"))?;
         Self::new(tokenizer, Some(source), None).map_err(|reason| gguf.unsupported(reason))
+    }
+
+    /// The tokenizer and template in a model folder, for a model with `vocabulary` embeddings; the folder needs no
+    /// weights and no `config.json`.
+    pub fn open(folder: &Path, vocabulary: usize) -> Result<Self, GenerateError> {
+        crate::folder::codec(folder, &serde_json::Value::Null, vocabulary)
     }
 
     /// Joins a tokenizer with a template, or with a plain one if it has none; `original` is its `tokenizer.json`.

@@ -84,7 +84,7 @@ impl ModelFolder {
 }
 
 /// The tokenizer and the template of `folder`; `config` is its whole `config.json`.
-fn codec(folder: &Path, config: &Value, vocabulary: usize) -> Result<ChatCodec, GenerateError> {
+pub(crate) fn codec(folder: &Path, config: &Value, vocabulary: usize) -> Result<ChatCodec, GenerateError> {
     let unsupported = |reason: String| GenerateError::Unsupported { path: folder.join("tokenizer.json"), reason };
     let text = required_text(folder, "tokenizer.json")?;
     let json = TokenizerJson::parse(&text, vocabulary).map_err(unsupported)?;

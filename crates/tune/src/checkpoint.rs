@@ -212,7 +212,7 @@ impl View for F32Tensor<'_> {
     }
 
     fn data_len(&self) -> usize {
-        self.values.len() * size_of::<f32>()
+        size_of_val(self.values)
     }
 }
 

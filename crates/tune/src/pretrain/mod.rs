@@ -5,11 +5,12 @@ mod text;
 mod tokenizer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anser_core::storage::write_atomic;
 use anser_core::{
     Hyperparameters, Objective, Schedule, StopSignal, TrainableParts, TrainedKind, TrainingEvent, TrainingMetrics,
 };
+use anser_generate::ChatCodec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -75,8 +76,18 @@ pub fn pretrain(
     options.check()?;
     std::fs::create_dir_all(folder).map_err(|error| TuneError::io("create", folder, error))?;
     let texts = text::read(&options.texts)?;
-    let tokenizer = tokenizer_of(options, &texts, folder)?;
+    // The tokenizer that an earlier call left, or a new one.
+    let tokenizer_folder = folder.join("tokenizer");
+    let tokenizer = match tokenizer::read_from(&tokenizer_folder)? {
+        Some(tokenizer) => tokenizer,
+        None => {
+            let tokenizer = tokenizer::train(&texts, options.vocabulary)?;
+            tokenizer::write(&tokenizer, &tokenizer_folder)?;
+            tokenizer
+        }
+    };
     let vocabulary = tokenizer.get_vocab_size(true);
+    let codec = Arc::new(ChatCodec::open(&tokenizer_folder, vocabulary)?);
     let corpus = corpus(options, &texts, &tokenizer)?;
     drop(texts);
 
@@ -92,7 +103,7 @@ pub fn pretrain(
     let parameters = model.trainable_parameters();
     let course = course(options, &corpus, precision)?;
     let hyperparameters = hyperparameters(options, &course, precision);
-    let writer = FolderWriter { config, texts: tokenizer::text_files(&tokenizer)?, precision, base: None };
+    let writer = FolderWriter { config, codec, precision, base: None };
     let input = RunInput {
         course: &course,
         folder,
@@ -123,21 +134,6 @@ pub fn pretrain(
     })
 }
 
-/// The tokenizer that an earlier call left, or a new one.
-fn tokenizer_of(
-    options: &PretrainOptions,
-    texts: &[String],
-    folder: &Path,
-) -> Result<tokenizers::Tokenizer, TuneError> {
-    let path = folder.join("tokenizer.json");
-    if let Ok(json) = std::fs::read_to_string(&path) {
-        return tokenizer::read(&json);
-    }
-    let tokenizer = tokenizer::train(texts, options.vocabulary)?;
-    write_atomic(&path, tokenizer::text_files(&tokenizer)?.tokenizer_json.as_bytes())?;
-    Ok(tokenizer)
-}
-
 /// Encodes the texts and sets the last share of their tokens aside.
 fn corpus(options: &PretrainOptions, texts: &[String], tokenizer: &tokenizers::Tokenizer) -> Result<Corpus, TuneError> {
     let mut tokens = Vec::new();
@@ -154,8 +150,7 @@ fn corpus(options: &PretrainOptions, texts: &[String], tokenizer: &tokenizers::T
     }
     let vocabulary = tokenizer.get_vocab_size(true);
     Ok(Corpus {
-        unigram_perplexity: (validation.len() > 1)
-            .then(|| text::unigram_perplexity(training, validation, vocabulary)),
+        unigram_perplexity: (validation.len() > 1).then(|| text::unigram_perplexity(training, validation, vocabulary)),
         training: text::sequences(training, options.context),
         validation: text::sequences(validation, options.context),
     })

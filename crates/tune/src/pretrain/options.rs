@@ -125,16 +125,8 @@ impl PretrainOptions {
                 "learning_rate",
                 "is a number above 0".to_owned(),
             ),
-            (
-                (0.0..1.0).contains(&self.warmup_ratio),
-                "warmup_ratio",
-                "is a number from 0 to below 1".to_owned(),
-            ),
-            (
-                (0.0..=0.5).contains(&self.validation_share),
-                "validation_share",
-                "is a number from 0 to 0.5".to_owned(),
-            ),
+            ((0.0..1.0).contains(&self.warmup_ratio), "warmup_ratio", "is a number from 0 to below 1".to_owned()),
+            ((0.0..=0.5).contains(&self.validation_share), "validation_share", "is a number from 0 to 0.5".to_owned()),
         ];
         match rules.into_iter().find(|(holds, ..)| !holds) {
             Some((_, param, reason)) => Err(TuneError::hyperparameter(param, reason)),

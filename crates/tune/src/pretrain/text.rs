@@ -21,7 +21,7 @@ fn read_text(path: &Path) -> Result<String, TuneError> {
         Ok(text) => text,
         Err(error) => {
             let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let line = before.split(|byte| *byte == b'\n').count() as u64;
             return fault(line, "the text is not UTF-8; convert it");
         }
     };

@@ -1,5 +1,8 @@
 //! A byte-level BPE tokenizer trained on the texts themselves.
 
+use std::path::Path;
+
+use anser_core::storage::write_atomic;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
@@ -7,7 +10,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer, TokenizerBuilder, TokenizerImpl};
 
 use crate::TuneError;
-use crate::trainer::TextFiles;
+
+const FILE: &str = "tokenizer.json";
 
 /// The token between documents, and the ones around chat turns. They have the ids 0, 1 and 2.
 pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
@@ -29,13 +33,12 @@ const PIECE: usize = 64 * 1024;
 pub(super) fn train(texts: &[String], vocabulary: usize) -> Result<Tokenizer, TuneError> {
     let fault = |error: tokenizers::Error| TuneError::Internal(error.to_string());
     let words = Sequence::new(vec![Digits::new(true).into(), ByteLevel::new(false, true, true).into()]);
-    let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, Sequence, ByteLevel, ByteLevel> =
-        TokenizerBuilder::new()
-            .with_model(BPE::default())
-            .with_pre_tokenizer(Some(words))
-            .with_decoder(Some(ByteLevel::default()))
-            .build()
-            .map_err(fault)?;
+    let mut tokenizer: TokenizerImpl<BPE, NormalizerWrapper, Sequence, ByteLevel, ByteLevel> = TokenizerBuilder::new()
+        .with_model(BPE::default())
+        .with_pre_tokenizer(Some(words))
+        .with_decoder(Some(ByteLevel::default()))
+        .build()
+        .map_err(fault)?;
     let mut trainer = BpeTrainerBuilder::new()
         .show_progress(false)
         .vocab_size(vocabulary)
@@ -49,8 +52,7 @@ pub(super) fn train(texts: &[String], vocabulary: usize) -> Result<Tokenizer, Tu
     read(&json)
 }
 
-/// Reads a tokenizer that was trained before.
-pub(super) fn read(json: &str) -> Result<Tokenizer, TuneError> {
+fn read(json: &str) -> Result<Tokenizer, TuneError> {
     let mut tokenizer: Tokenizer =
         json.parse().map_err(|error: tokenizers::Error| TuneError::Internal(error.to_string()))?;
     // Control tokens come from us alone: what looks like one in a text is text.
@@ -63,20 +65,32 @@ pub(super) fn encode(tokenizer: &Tokenizer, document: &str) -> Result<Vec<u32>, 
     let fault = |error: tokenizers::Error| TuneError::Internal(error.to_string());
     let pieces: Vec<&str> = pieces(document).collect();
     let encoded = tokenizer.encode_batch(pieces, false).map_err(fault)?;
-    let mut tokens: Vec<u32> = encoded.iter().flat_map(|piece| piece.get_ids()).copied().collect();
+    let mut tokens: Vec<u32> = encoded.iter().flat_map(tokenizers::Encoding::get_ids).copied().collect();
     let end = tokenizer.token_to_id(END_OF_TEXT);
     tokens.push(end.ok_or_else(|| TuneError::Internal("the tokenizer lost its control tokens".to_owned()))?);
     Ok(tokens)
 }
 
-/// What a model folder says about this tokenizer.
-pub(super) fn text_files(tokenizer: &Tokenizer) -> Result<TextFiles, TuneError> {
-    Ok(TextFiles {
-        tokenizer_json: tokenizer.to_string(true).map_err(|error| TuneError::Internal(error.to_string()))?,
-        chat_template: CHAT_TEMPLATE.to_owned(),
-        bos: None,
-        eos: Some(END_OF_TEXT.to_owned()),
-    })
+/// Writes the tokenizer with its chat template into `folder`, as a model folder has them.
+pub(super) fn write(tokenizer: &Tokenizer, folder: &Path) -> Result<(), TuneError> {
+    let settings = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_OF_TEXT,
+        "chat_template": CHAT_TEMPLATE,
+    });
+    let json = tokenizer.to_string(true).map_err(|error| TuneError::Internal(error.to_string()))?;
+    write_atomic(&folder.join("tokenizer_config.json"), settings.to_string().as_bytes())?;
+    // Last: whoever finds it finds the rest.
+    Ok(write_atomic(&folder.join(FILE), json.as_bytes())?)
+}
+
+/// The tokenizer that [`write`] left in `folder`, if it did.
+pub(super) fn read_from(folder: &Path) -> Result<Option<Tokenizer>, TuneError> {
+    match std::fs::read_to_string(folder.join(FILE)) {
+        Ok(json) => read(&json).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TuneError::io("read", folder.join(FILE), error)),
+    }
 }
 
 /// Cuts a text behind lines into pieces of about [`PIECE`] bytes.
@@ -128,7 +142,8 @@ mod tests {
 
     #[test]
     fn the_same_texts_give_the_same_tokenizer() {
-        let texts: Vec<String> = (0..50).map(|i| format!("story {i} of the {} fox and the {} hen\n", i % 7, i % 5)).collect();
+        let texts: Vec<String> =
+            (0..50).map(|i| format!("story {i} of the {} fox and the {} hen\n", i % 7, i % 5)).collect();
         let json = |tokenizer: Tokenizer| tokenizer.to_string(false).unwrap();
         assert_eq!(json(train(&texts, 290).unwrap()), json(train(&texts, 290).unwrap()));
     }

@@ -93,10 +93,10 @@ fn check_format(format: TrainingFormat, objective: &Objective) -> Result<(), &'s
         (Objective::Supervised, true) => {
             Err("it holds preferences, which supervised training cannot use; choose the preference method (dpo)")
         }
-        (Objective::Preference { .. }, false) => Err(
-            "it is not a preference; preference optimisation needs lines with input, preferred_output and \
-             non_preferred_output",
-        ),
+        (Objective::Preference { .. }, false) => {
+            Err("it is not a preference; preference optimisation needs lines with input, preferred_output and \
+             non_preferred_output")
+        }
         _ => Ok(()),
     }
 }
@@ -104,7 +104,9 @@ fn check_format(format: TrainingFormat, objective: &Objective) -> Result<(), &'s
 fn encode(example: &TrainingExample, codec: &ChatCodec) -> Result<Vec<EncodedExample>, TuneError> {
     match example {
         TrainingExample::Chat { turns } => Ok(vec![codec.encode_example(turns)?]),
-        TrainingExample::PromptCompletion { prompt, completion } => Ok(vec![codec.encode_completion(prompt, completion)?]),
+        TrainingExample::PromptCompletion { prompt, completion } => {
+            Ok(vec![codec.encode_completion(prompt, completion)?])
+        }
         TrainingExample::Preference { prompt, preferred, other } => [preferred, other]
             .map(|output| {
                 let turn = |learn: bool| move |message: &ChatMessage| (message.clone(), learn);

@@ -72,13 +72,9 @@ fn is_reported(row: &str, steps: usize) -> bool {
 fn metrics_row(metrics: &TrainingMetrics) -> String {
     let TrainingMetrics { step, epoch, train_loss, train_token_accuracy, train_sequence_accuracy, .. } = metrics;
     let TrainingMetrics { learning_rate, gradient_norm, tokens_per_second, .. } = metrics;
-    let [valid_loss, valid_accuracy, full_loss, full_accuracy] = [
-        metrics.valid_loss,
-        metrics.valid_token_accuracy,
-        metrics.full_valid_loss,
-        metrics.full_valid_token_accuracy,
-    ]
-    .map(cell);
+    let [valid_loss, valid_accuracy, full_loss, full_accuracy] =
+        [metrics.valid_loss, metrics.valid_token_accuracy, metrics.full_valid_loss, metrics.full_valid_token_accuracy]
+            .map(cell);
     format!(
         "{step},{epoch},{train_loss},{train_token_accuracy},{train_sequence_accuracy},{valid_loss},{valid_accuracy},\
          {full_loss},{full_accuracy},{learning_rate},{gradient_norm},{tokens_per_second:.1}\n"
@@ -109,7 +105,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut log = MetricsLog::open(folder.path(), 0).unwrap();
         log.append(&metrics(1)).unwrap();
-        log.append(&TrainingMetrics { valid_loss: Some(2.25), full_valid_token_accuracy: Some(0.5), ..metrics(2) }).unwrap();
+        log.append(&TrainingMetrics { valid_loss: Some(2.25), full_valid_token_accuracy: Some(0.5), ..metrics(2) })
+            .unwrap();
         let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
         let rows = read(METRICS);
         assert!(rows.lines().all(|row| row.split(',').count() == 12), "{rows}");

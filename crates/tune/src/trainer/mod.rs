@@ -28,7 +28,7 @@ pub(crate) use course::Course;
 pub(crate) use defaults::usual_precision;
 pub(crate) use examples::{Examples, Unit, fingerprint, hexadecimal};
 pub(crate) use run::{Run, RunInput, RunResult};
-pub(crate) use written::{FolderWriter, ModelWriter, TextFiles, copy_model};
+pub(crate) use written::{FolderWriter, ModelWriter, copy_model};
 
 use crate::TuneError;
 use crate::data::{MINIMUM_EXAMPLES, check_training_file};
@@ -134,7 +134,7 @@ impl LocalTrainer {
             TrainableParts::Lora(_) => Box::new(AdapterWriter { base: request.base.clone() }),
             _ => Box::new(FolderWriter {
                 config: base.config().clone(),
-                texts: TextFiles::of_codec(&base.codec())?,
+                codec: base.codec(),
                 precision: options.precision,
                 base: Some(RefCell::new(base)),
             }),

@@ -182,9 +182,8 @@ impl<'a> Run<'a> {
             // Dropout draws from this number, so that a run that goes on draws the same.
             self.model.set_step(((step as u64) << 16) + number as u64);
             let objective = part.objective();
-            let scores = self.model.forward_backward(&part.batch, &objective, &mut self.gradients, &|| {
-                stop.get().is_some()
-            })?;
+            let scores =
+                self.model.forward_backward(&part.batch, &objective, &mut self.gradients, &|| stop.get().is_some())?;
             figures.add(part, &scores);
         }
         let gradient_norm = clip(&mut self.gradients.values, course.max_grad_norm);

@@ -1,4 +1,5 @@
 //! Fine-tuning from data to model, from outside.
 
 mod malformed_files;
+mod training;
 mod training_file;

@@ -1,0 +1,8 @@
+//! Runs of [`anser_tune::LocalTrainer`] on tiny models.
+
+mod interruption;
+mod learning;
+mod planning;
+mod preference;
+mod scratch;
+mod workbench;
