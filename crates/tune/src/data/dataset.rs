@@ -174,7 +174,13 @@ mod tests {
 
     #[test]
     fn the_question_is_all_that_was_said_before_the_last_answer() {
-        let turns = [(Role::System, "Be brief."), (Role::User, "Hi"), (Role::Assistant, "Yes?"), (Role::User, "When?"), (Role::Assistant, "Now.")];
+        let turns = [
+            (Role::System, "Be brief."),
+            (Role::User, "Hi"),
+            (Role::Assistant, "Yes?"),
+            (Role::User, "When?"),
+            (Role::Assistant, "Now."),
+        ];
         let turns = turns.map(|(role, text)| (ChatMessage::new(role, text), role == Role::Assistant)).to_vec();
         let row = row(TrainingExample::Chat { turns });
         assert_eq!((row.question().as_str(), row.answer()), ("Hi\n\nYes?\n\nWhen?", "Now."));

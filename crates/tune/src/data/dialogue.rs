@@ -121,13 +121,26 @@ impl<'a> Dialogue<'a> {
         &self.path
     }
 
+    /// Runs `work` with errors and questions about another file.
+    pub(super) fn about<T>(&mut self, path: &Path, work: impl FnOnce(&mut Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.path, path.to_owned());
+        let result = work(self);
+        self.path = own;
+        result
+    }
+
     /// Records a finding that has no mend.
     pub(super) fn note(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
     /// Records a finding and asks whether to mend it.
-    pub(super) fn offer(&mut self, finding: Finding, action: impl Into<String>, sample: Option<(String, String)>) -> bool {
+    pub(super) fn offer(
+        &mut self,
+        finding: Finding,
+        action: impl Into<String>,
+        sample: Option<(String, String)>,
+    ) -> bool {
         self.ask(ProposedMend { finding, action: action.into(), sample, required: false })
     }
 

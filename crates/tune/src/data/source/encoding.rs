@@ -71,8 +71,10 @@ fn utf16_without_mark(bytes: &[u8]) -> Option<&'static Encoding> {
 mod tests {
     use super::*;
 
-    const CHINESE: &str = "问题,答案\n你们几点开门？,我们早上八点开门，欢迎光临。\n可以退货吗？,收到商品后三十天内可以退货。\n";
-    const FRENCH: &str = "question,answer\nOù êtes-vous situés ?,Nous sommes près de la gare, à côté du café « Déjà vu ».\n";
+    const CHINESE: &str =
+        "问题,答案\n你们几点开门？,我们早上八点开门，欢迎光临。\n可以退货吗？,收到商品后三十天内可以退货。\n";
+    const FRENCH: &str =
+        "question,answer\nOù êtes-vous situés ?,Nous sommes près de la gare, à côté du café « Déjà vu ».\n";
 
     #[test]
     fn text_is_read_in_the_encoding_that_it_was_saved_in() {

@@ -2,9 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use super::quotes::straighten;
 use super::super::dialogue::excerpt;
 use super::super::json::Json;
+use super::quotes::straighten;
 use super::{RawRow, RawRows};
 
 /// Reads rows from JSON text, in whichever of the layouts gives any; `Err` says why none does.

@@ -85,7 +85,8 @@ pub(super) fn read_source(
 ) -> Result<Source, TuneError> {
     let length = fs::metadata(path).map_err(|e| TuneError::io("open the data file", path, e))?.len();
     if length > MAX_FILE_BYTES {
-        let reason = format!("the file has {} MiB, more than {} MiB; prepare it in parts", length >> 20, MAX_FILE_BYTES >> 20);
+        let reason =
+            format!("the file has {} MiB, more than {} MiB; prepare it in parts", length >> 20, MAX_FILE_BYTES >> 20);
         return Err(dialogue.refuse(reason));
     }
     let bytes = fs::read(path).map_err(|e| TuneError::io("read the data file", path, e))?;
@@ -129,16 +130,20 @@ fn text_of(bytes: &[u8], dialogue: &mut Dialogue<'_>) -> Result<String, TuneErro
             let raw = String::from_utf8_lossy(bytes);
             (raw.lines().find(|line| !line.is_ascii()).map(excerpt).unwrap_or_default(), excerpt(line))
         });
-        dialogue.require(Finding::new("encoding", Severity::Warning, explanation), format!("Read it as {name}"), sample)?;
+        dialogue.require(
+            Finding::new("encoding", Severity::Warning, explanation),
+            format!("Read it as {name}"),
+            sample,
+        )?;
     }
     if !decoded.damaged {
         return Ok(decoded.text);
     }
-    let broken = |(number, line): (usize, &str)| {
-        line.contains(char::REPLACEMENT_CHARACTER).then_some(number as u64 + 1)
-    };
+    let broken =
+        |(number, line): (usize, &str)| line.contains(char::REPLACEMENT_CHARACTER).then_some(number as u64 + 1);
     let lines: Vec<u64> = decoded.text.lines().enumerate().filter_map(broken).collect();
-    let finding = Finding::new("broken_characters", Severity::Warning, "Some bytes are no characters in the file's encoding.");
+    let finding =
+        Finding::new("broken_characters", Severity::Warning, "Some bytes are no characters in the file's encoding.");
     dialogue.require(finding.at_lines(lines), "Take the broken bytes out", None)?;
     Ok(decoded.text.replace(char::REPLACEMENT_CHARACTER, ""))
 }
@@ -178,7 +183,12 @@ fn settle(format: SourceFormat, mut raw: RawRows, dialogue: &mut Dialogue<'_>) -
         let number = raw.unread.len();
         let explanation = format!("{} cannot be read; the first is line {line}: {reason}.", count(number, "line"));
         if raw.rows.is_empty() {
-            return Err(TuneError::File { path: dialogue.path().to_owned(), line: *line, field: None, reason: reason.clone() });
+            return Err(TuneError::File {
+                path: dialogue.path().to_owned(),
+                line: *line,
+                field: None,
+                reason: reason.clone(),
+            });
         }
         let finding = Finding::new("unreadable_lines", Severity::Error, explanation)
             .at_lines(raw.unread.iter().map(|(line, _)| *line));

@@ -60,7 +60,7 @@ fn ends_string(rest: &[char]) -> bool {
     match following.next().map(ascii_punctuation) {
         None | Some('}' | ']' | ':') => true,
         // After a comma comes another string, or a value or object in a list; in running text comes a word.
-        Some(',') => following.next().is_none_or(|c| QUOTES.contains(&c) || matches!(c, '{' | '[' | '｛' | '［') ),
+        Some(',') => following.next().is_none_or(|c| QUOTES.contains(&c) || matches!(c, '{' | '[' | '｛' | '［')),
         Some(_) => false,
     }
 }

@@ -16,7 +16,9 @@ pub(super) fn read(bytes: Vec<u8>) -> Result<RawRows, String> {
     let first = range.start().map_or(0, |(row, _)| u64::from(row));
     let mut rows = range.rows().enumerate();
     let header = loop {
-        let Some((_, cells)) = rows.next() else { return Err("the spreadsheet holds no row; give it examples".to_owned()) };
+        let Some((_, cells)) = rows.next() else {
+            return Err("the spreadsheet holds no row; give it examples".to_owned());
+        };
         if cells.iter().any(|cell| !text_of(cell).trim().is_empty()) {
             break cells;
         }
@@ -50,11 +52,11 @@ fn first_sheet(bytes: Vec<u8>) -> Result<Range<Data>, String> {
 fn text_of(cell: &Data) -> String {
     match cell {
         Data::Empty | Data::Error(_) => String::new(),
-        Data::DateTime(time) => match time.as_datetime() {
-            Some(time) if time.format("%H:%M:%S").to_string() == "00:00:00" => time.format("%Y-%m-%d").to_string(),
-            Some(time) => time.format("%Y-%m-%d %H:%M:%S").to_string(),
-            None => time.to_string(),
-        },
+        Data::DateTime(time) if time.is_datetime() => {
+            let (year, month, day, hour, minute, second, _) = time.to_ymd_hms_milli();
+            let date = format!("{year:04}-{month:02}-{day:02}");
+            if (hour, minute, second) == (0, 0, 0) { date } else { format!("{date} {hour:02}:{minute:02}:{second:02}") }
+        }
         other => other.to_string(),
     }
 }

@@ -8,7 +8,8 @@ const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// Reads delimited text; the separator is the one that splits the first line into most fields.
 pub(super) fn read(text: &str, delimiter: Option<u8>) -> Result<RawRows, String> {
-    let header = text.lines().find(|line| !line.trim().is_empty()).ok_or("the file is empty; give it a header and rows")?;
+    let header =
+        text.lines().find(|line| !line.trim().is_empty()).ok_or("the file is empty; give it a header and rows")?;
     let delimiter = delimiter.unwrap_or_else(|| guess(header));
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(text.as_bytes());
     let names: Vec<String> = reader
@@ -36,7 +37,9 @@ pub(super) fn read(text: &str, delimiter: Option<u8>) -> Result<RawRows, String>
         if record.len() > names.len() {
             let found = record.len();
             let wanted = names.len();
-            let reason = format!("it has {found} fields but the header has {wanted}; put quotes around fields that hold the separator");
+            let reason = format!(
+                "it has {found} fields but the header has {wanted}; put quotes around fields that hold the separator"
+            );
             rows.unread.push((line, reason));
             continue;
         }
@@ -53,7 +56,8 @@ pub(super) fn column_name(at: usize, name: &str) -> String {
 
 fn guess(header: &str) -> u8 {
     let fields = |delimiter: u8| {
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).from_reader(header.as_bytes());
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).from_reader(header.as_bytes());
         reader.records().next().and_then(Result::ok).map_or(0, |record| record.len())
     };
     // `max_by_key` keeps the last of equals, and the comma should win.
