@@ -6,6 +6,7 @@
 
 mod attention;
 mod cross_entropy;
+mod dropout;
 mod element;
 mod exponential;
 mod instructions;
@@ -18,6 +19,7 @@ pub use attention::{Attended, AttentionGradients, AttentionInput, AttentionScrat
 pub use cross_entropy::{
     CrossEntropyScratch, OutputMatrix, TargetScores, WeightedTargets, cross_entropy, logit_gradients,
 };
+pub use dropout::{DropoutRow, add_dropped_out, drop_out};
 pub use element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 pub use instructions::InstructionSet;
 pub use matmul::{Matrix, MatrixMut, matmul};

@@ -52,14 +52,14 @@ impl PackedMatrix {
     /// Packs `weights` [n, k], row-major.
     pub fn pack(weights: &[f32], n: usize, k: usize, format: WeightFormat) -> Self {
         let mut packed = Self::empty(format);
-        packed.assign(Rows::dense(weights, n, k));
+        packed.assign_in_parallel(Rows::dense(weights, n, k));
         packed
     }
 
     /// Packs a matrix that is stored the other way round, `weights` [k, n]: y = x·`weights`.
     pub fn pack_transposed(weights: &[f32], n: usize, k: usize, format: WeightFormat) -> Self {
         let mut packed = Self::empty(format);
-        packed.assign_transposed(Rows::dense(weights, k, n));
+        packed.assign_transposed_in_parallel(Rows::dense(weights, k, n));
         packed
     }
 

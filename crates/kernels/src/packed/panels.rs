@@ -1,33 +1,54 @@
 //! Bringing matrices into panels, and rows back out of them.
 
-use rayon::prelude::*;
+use rayon::iter::{ParallelBridge as _, ParallelIterator as _};
 
 use super::{LANES, Line, PANEL, PackedMatrix, VECTORS};
 use crate::element::{Element, Rows, WeightFormat};
 use crate::instructions::versions;
 
-/// Matrices with fewer numbers are packed on one thread.
-const WORTH_THREADS: usize = 1 << 18;
-
 impl PackedMatrix {
-    /// Packs `weights` [n, k], reusing this matrix's memory.
+    /// Packs `weights` [n, k], reusing this matrix's memory. On this thread.
     pub fn assign<E: Element>(&mut self, weights: Rows<'_, E>) {
         self.reshape(weights.rows, weights.columns);
-        let (set, format) = (self.instructions, self.format);
-        self.fill(|first, panel| match format {
-            WeightFormat::F32 => rows_f32(set, panel, weights, first),
-            WeightFormat::Bf16 => rows_bf16(set, panel, weights, first),
-        });
+        let pack = self.rows_packer(weights);
+        self.panels().for_each(|(first, panel)| pack(first, panel));
     }
 
-    /// Packs a matrix that is stored the other way round, `weights` [k, n], reusing this matrix's memory.
+    /// Packs a matrix that is stored the other way round, `weights` [k, n], reusing this matrix's memory. On this thread.
     pub fn assign_transposed<E: Element>(&mut self, weights: Rows<'_, E>) {
         self.reshape(weights.columns, weights.rows);
+        let pack = self.columns_packer(weights);
+        self.panels().for_each(|(first, panel)| pack(first, panel));
+    }
+
+    /// [`Self::assign`] on all threads: for large matrices.
+    pub fn assign_in_parallel<E: Element>(&mut self, weights: Rows<'_, E>) {
+        self.reshape(weights.rows, weights.columns);
+        let pack = self.rows_packer(weights);
+        self.panels().par_bridge().for_each(|(first, panel)| pack(first, panel));
+    }
+
+    /// [`Self::assign_transposed`] on all threads: for large matrices.
+    pub fn assign_transposed_in_parallel<E: Element>(&mut self, weights: Rows<'_, E>) {
+        self.reshape(weights.columns, weights.rows);
+        let pack = self.columns_packer(weights);
+        self.panels().par_bridge().for_each(|(first, panel)| pack(first, panel));
+    }
+
+    fn rows_packer<'a, E: Element>(&self, weights: Rows<'a, E>) -> impl Fn(usize, &mut [Line]) + Sync + use<'a, E> {
         let (set, format) = (self.instructions, self.format);
-        self.fill(|first, panel| match format {
+        move |first, panel| match format {
+            WeightFormat::F32 => rows_f32(set, panel, weights, first),
+            WeightFormat::Bf16 => rows_bf16(set, panel, weights, first),
+        }
+    }
+
+    fn columns_packer<'a, E: Element>(&self, weights: Rows<'a, E>) -> impl Fn(usize, &mut [Line]) + Sync + use<'a, E> {
+        let (set, format) = (self.instructions, self.format);
+        move |first, panel| match format {
             WeightFormat::F32 => columns_f32(set, panel, weights, first),
             WeightFormat::Bf16 => columns_bf16(set, panel, weights, first),
-        });
+        }
     }
 
     fn reshape(&mut self, n: usize, k: usize) {
@@ -35,16 +56,10 @@ impl PackedMatrix {
         self.lines.resize(n.div_ceil(PANEL) * self.steps(k) * VECTORS, Line::default());
     }
 
-    fn fill(&mut self, pack: impl Fn(usize, &mut [Line]) + Sync) {
-        let lines = self.steps(self.k) * VECTORS;
-        if lines == 0 {
-            return;
-        }
-        if self.n * self.k < WORTH_THREADS {
-            self.lines.chunks_exact_mut(lines).enumerate().for_each(|(index, panel)| pack(index * PANEL, panel));
-        } else {
-            self.lines.par_chunks_exact_mut(lines).enumerate().for_each(|(index, panel)| pack(index * PANEL, panel));
-        }
+    /// Each panel with the first of W's rows that it holds.
+    fn panels(&mut self) -> impl Iterator<Item = (usize, &mut [Line])> + Send {
+        let lines = (self.steps(self.k) * VECTORS).max(1);
+        self.lines.chunks_exact_mut(lines).enumerate().map(|(index, panel)| (index * PANEL, panel))
     }
 
     /// One row of W.

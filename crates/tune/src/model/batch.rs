@@ -41,6 +41,17 @@ impl Batch {
         self.learn.iter().filter(|&&learn| learn).count()
     }
 
+    /// Which targets belong to each sequence.
+    pub(crate) fn targets_of_sequences(&self) -> Vec<Range<usize>> {
+        let mut next = 0;
+        let span = |pair: &[usize]| {
+            let count = self.learn[pair[0]..pair[1]].iter().filter(|&&learn| learn).count();
+            next += count;
+            next - count..next
+        };
+        self.sequence_starts.windows(2).map(span).collect()
+    }
+
     /// Checks the offsets, the targets and that every token is below `vocabulary`.
     pub(crate) fn check(&self, vocabulary: usize) -> Result<(), TuneError> {
         let fault = |what: String| Err(TuneError::Internal(format!("a batch {what}")));

@@ -1,5 +1,7 @@
 //! The weights that learn, by name, and their gradients.
 
+use std::borrow::Cow;
+
 /// A tensor that learns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -11,6 +13,13 @@ pub struct Parameter {
     pub values: Vec<f32>,
     /// Whether weight decay applies: to matrices, not to norms.
     pub decay: bool,
+}
+
+impl Parameter {
+    /// Name, shape and values.
+    pub(super) fn tensor(&self) -> (&str, &[usize], Cow<'_, [f32]>) {
+        (&self.name, &self.shape, Cow::Borrowed(&self.values))
+    }
 }
 
 /// One gradient for each parameter, in the same order.
