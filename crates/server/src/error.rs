@@ -154,7 +154,8 @@ impl ApiError {
 
     /// A base model cannot be deleted: it belongs to the service, not to its callers.
     pub(crate) fn base_model_kept(name: &str) -> Self {
-        let message = format!("the model `{}` is a base model and stays; only tuned models can be deleted", excerpt(name));
+        let message =
+            format!("the model `{}` is a base model and stays; only tuned models can be deleted", excerpt(name));
         Self::new(StatusCode::FORBIDDEN, "invalid_request_error", "base_model", message).with_param("model")
     }
 
@@ -170,7 +171,8 @@ impl ApiError {
 
     /// A file above its limit.
     pub(crate) fn file_too_large(limit: u64) -> Self {
-        let message = format!("the file is larger than the limit of {limit} bytes; split it and send the parts one by one");
+        let message =
+            format!("the file is larger than the limit of {limit} bytes; split it and send the parts one by one");
         Self::of_kind(ErrorKind::TooLarge, message).with_code("file_too_large").with_param("file")
     }
 

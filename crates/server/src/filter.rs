@@ -71,18 +71,24 @@ impl<'a> ReplyFilter<'a> {
 
 /// Where the first sentence ends, white space behind it included, once the next one has begun; line ends count as well.
 fn sentence_end(text: &str) -> Option<usize> {
-    let mut ended = false;
+    let (mut ended, mut gap) = (false, false);
     for (at, c) in text.char_indices() {
-        let stands_alone = matches!(c, '。' | '！' | '？' | '\n');
-        if ended && !c.is_whitespace() && !is_closing(c) {
-            return Some(at);
+        if ended {
+            if !c.is_whitespace() && (gap || !is_closing(c)) {
+                return Some(at);
+            }
+            gap |= c.is_whitespace();
+            continue;
         }
-        if stands_alone {
-            ended = true;
-        } else if matches!(c, '.' | '!' | '?' | '…') {
-            // A full stop inside a number or a name ends nothing.
-            let next = text.get(at + c.len_utf8()..).and_then(|rest| rest.chars().find(|c| !is_closing(*c)));
-            ended = ended || next.is_some_and(char::is_whitespace);
+        match c {
+            '\n' => (ended, gap) = (true, true),
+            '。' | '！' | '？' => ended = true,
+            '.' | '!' | '?' | '…' => {
+                // A full stop inside a number or a name ends nothing.
+                let next = text.get(at + c.len_utf8()..).and_then(|rest| rest.chars().find(|c| !is_closing(*c)));
+                ended = next.is_some_and(char::is_whitespace);
+            }
+            _ => {}
         }
     }
     None
@@ -110,12 +116,10 @@ mod tests {
 
     #[test]
     fn a_sentence_is_whole_when_the_next_one_begins() {
-        assert_eq!(sentences("It costs 4.90 euros. Really?! \"Yes.\" No"), [
-            "It costs 4.90 euros. ",
-            "Really?! ",
-            "\"Yes.\" ",
-            "No"
-        ]);
+        assert_eq!(
+            sentences("It costs 4.90 euros. Really?! \"Yes.\" No"),
+            ["It costs 4.90 euros. ", "Really?! ", "\"Yes.\" ", "No"]
+        );
         assert_eq!(sentences("一。二！三"), ["一。", "二！", "三"]);
         assert_eq!(sentences("a\n\nb"), ["a\n\n", "b"]);
         assert_eq!(sentences("not over. "), ["not over. "]);

@@ -79,14 +79,8 @@ impl Upload {
         let waits_for_go_ahead = request.headers().contains_key(header::EXPECT);
         let (parts, body) = request.into_parts();
         let whole = limit.saturating_add(OVERHEAD);
-        let source = Source {
-            body: body.into_data_stream(),
-            read: 0,
-            pending: 0,
-            limit: whole,
-            failure: None,
-            gave: false,
-        };
+        let source =
+            Source { body: body.into_data_stream(), read: 0, pending: 0, limit: whole, failure: None, gave: false };
         let source = Arc::new(Mutex::new(source));
         if announced.is_some_and(|length| length > whole) {
             if !waits_for_go_ahead {
@@ -98,7 +92,9 @@ impl Upload {
         DefaultBodyLimit::disable().apply(&mut request);
         let multipart = Multipart::from_request(request, &()).await;
         let multipart = multipart.map_err(|rejection| {
-            ApiError::malformed_form(format!("the form cannot be read: {rejection}; the Content-Type must name the boundary"))
+            ApiError::malformed_form(format!(
+                "the form cannot be read: {rejection}; the Content-Type must name the boundary"
+            ))
         })?;
         Ok(Self { multipart, source, limit })
     }
@@ -153,7 +149,9 @@ impl Upload {
                 source.lock().pending = 0;
                 if value.len() + bytes.len() > MAX_FIELD {
                     let name = crate::error::excerpt(&name);
-                    let message = format!("the part {name} has more than {MAX_FIELD} bytes; the data itself goes into the part file");
+                    let message = format!(
+                        "the part {name} has more than {MAX_FIELD} bytes; the data itself goes into the part file"
+                    );
                     return Err(ApiError::invalid(name, message));
                 }
                 value.extend_from_slice(&bytes);
@@ -227,7 +225,9 @@ impl Stream for SharedSource {
                 }
                 // One piece may hold the end of a file and much more; only what came after it counts.
                 if source.pending > MAX_HEAD + bytes.len() as u64 {
-                    let text = format!("the form has more than {MAX_HEAD} bytes without a part; send purpose and file as its parts");
+                    let text = format!(
+                        "the form has more than {MAX_HEAD} bytes without a part; send purpose and file as its parts"
+                    );
                     source.failure = Some(ApiError::malformed_form(text));
                     return stopped();
                 }

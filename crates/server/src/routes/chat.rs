@@ -14,7 +14,10 @@ use crate::wire::chat::request::ChatRequest;
 use crate::wire::chat::{ChatCompletion, ChunkWriter, Header};
 
 /// The next turn of a conversation, whole or streamed.
-pub(crate) async fn create(call: EngineCall, extract::Json(request): extract::Json<ChatRequest>) -> ApiResult<Response> {
+pub(crate) async fn create(
+    call: EngineCall,
+    extract::Json(request): extract::Json<ChatRequest>,
+) -> ApiResult<Response> {
     if request.streams() {
         call.stream(openai_failure, move |work, sink| stream(work, sink, &request)).await
     } else {

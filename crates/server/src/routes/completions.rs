@@ -52,7 +52,11 @@ fn stream(work: &Work, sink: &EventSink<'_>, request: &CompletionRequest) -> Api
         work,
         request,
         &mut |at, piece| {
-            if piece.is_empty() { Ok(()) } else { sink.data(&header.reply(vec![CompletionChoice::piece(at, piece)], None)) }
+            if piece.is_empty() {
+                Ok(())
+            } else {
+                sink.data(&header.reply(vec![CompletionChoice::piece(at, piece)], None))
+            }
         },
         &mut |at, _, one| {
             add(&mut usage, one.usage);
@@ -88,7 +92,8 @@ fn each(
         };
         let written = match &options {
             Some(options) => {
-                let options = GenerateOptions { seed: options.seed.map(|seed| seed.wrapping_add(at as u64)), ..options.clone() };
+                let options =
+                    GenerateOptions { seed: options.seed.map(|seed| seed.wrapping_add(at as u64)), ..options.clone() };
                 let prompt = ("prompt", Prompt::Text(prompt));
                 generation::write(work, generator.as_ref(), prompt, &options, &mut show)?
             }

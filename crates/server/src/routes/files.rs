@@ -59,7 +59,10 @@ impl Form {
                 Some(Piece::Field { name, value }) => self.field(&name, value)?,
                 Some(Piece::File { name }) => {
                     if !matches!(bytes, FileBytes::None) {
-                        return Err(ApiError::invalid("file", "the form holds two parts file; upload one file at a time"));
+                        return Err(ApiError::invalid(
+                            "file",
+                            "the form holds two parts file; upload one file at a time",
+                        ));
                     }
                     self.name = Some(name);
                     // OpenAI's clients send the purpose first. Where it is not known yet, the bytes wait beside.
@@ -93,7 +96,10 @@ impl Form {
 
     fn begin(&self, work: &Work) -> ApiResult<FileUpload> {
         let purpose = self.purpose.as_deref().ok_or_else(|| {
-            ApiError::invalid("purpose", "the part purpose is missing; send fine-tune, assistants, batch, vision, user_data or evals")
+            ApiError::invalid(
+                "purpose",
+                "the part purpose is missing; send fine-tune, assistants, batch, vision, user_data or evals",
+            )
         })?;
         let purpose = files::upload_purpose(purpose)?;
         let expiry = files::expiry(self.anchor.as_deref(), self.seconds.as_deref())?;

@@ -110,7 +110,12 @@ impl Grounded<'_> {
             model: Some(model),
             ..AnswerRequest::default()
         };
-        let mut stream = GroundedStream { writer, filter: ReplyFilter::new(work), abstention: abstention_text(&asked.question), held: false };
+        let mut stream = GroundedStream {
+            writer,
+            filter: ReplyFilter::new(work),
+            abstention: abstention_text(&asked.question),
+            held: false,
+        };
         let mut outcome = Ok(());
         let answer = work.engine().answer(&search.collection, &asked, &work.cancel, &mut |event| {
             if outcome.is_ok() && !stream.filter.flagged() {
@@ -133,7 +138,8 @@ impl Grounded<'_> {
         if withheld {
             work.metrics().withheld();
         }
-        let reason = if withheld { FinishReason::ContentFilter } else { answer.finish_reason.unwrap_or(FinishReason::Stop) };
+        let reason =
+            if withheld { FinishReason::ContentFilter } else { answer.finish_reason.unwrap_or(FinishReason::Stop) };
         refuse_cancelled(reason)?;
         let part = if withheld {
             wire::plain(String::new())

@@ -121,7 +121,8 @@ impl CompletionRequest {
         match (options.max_tokens, self.echoes()) {
             (Some(0), true) => Ok(None),
             (Some(0), false) => {
-                let message = "max_tokens is 0, but a completion needs at least 1 token; with echo, 0 returns the prompt";
+                let message =
+                    "max_tokens is 0, but a completion needs at least 1 token; with echo, 0 returns the prompt";
                 Err(ApiError::invalid("max_tokens", message))
             }
             _ => Ok(Some(options)),

@@ -50,9 +50,9 @@ const UPLOADS: &str = "fine-tune, assistants, batch, vision, user_data or evals"
 
 /// The purpose of an upload.
 pub(crate) fn upload_purpose(text: &str) -> ApiResult<FilePurpose> {
-    FilePurpose::parse(text).filter(|purpose| purpose.is_uploaded()).ok_or_else(|| {
-        ApiError::invalid("purpose", format!("purpose is \"{}\"; send {UPLOADS}", excerpt(text)))
-    })
+    FilePurpose::parse(text)
+        .filter(|purpose| purpose.is_uploaded())
+        .ok_or_else(|| ApiError::invalid("purpose", format!("purpose is \"{}\"; send {UPLOADS}", excerpt(text))))
 }
 
 /// The purpose that a list is narrowed to.

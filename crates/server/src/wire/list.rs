@@ -70,12 +70,10 @@ pub(crate) fn page_request(pairs: &QueryPairs, size: PageSize) -> ApiResult<anse
     let most = size.most;
     let limit = match parameter(pairs, "limit") {
         None => size.default,
-        Some(text) => {
-            text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
-                let text = crate::error::excerpt(text);
-                ApiError::invalid("limit", format!("limit is \"{text}\"; give a whole number between 1 and {most}"))
-            })?
-        }
+        Some(text) => text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
+            let text = crate::error::excerpt(text);
+            ApiError::invalid("limit", format!("limit is \"{text}\"; give a whole number between 1 and {most}"))
+        })?,
     };
     let ascending = match parameter(pairs, "order") {
         None | Some("desc") => false,

@@ -40,8 +40,7 @@ impl Model {
 
     /// A model that was tuned here.
     pub(crate) fn tuned(model: &TunedModel, loaded: bool) -> Self {
-        let tuned =
-            Tuned { base: model.base.clone(), job: model.job.clone(), bytes: model.bytes, step: model.step };
+        let tuned = Tuned { base: model.base.clone(), job: model.job.clone(), bytes: model.bytes, step: model.step };
         Self {
             id: model.id.clone(),
             object: "model",

@@ -40,8 +40,10 @@ impl ModerationRequest {
             Value::String(text) => return Ok(ModerationInput::Texts(vec![text.clone()])),
             Value::Array(items) => items,
             other => {
-                let message =
-                    format!("input must be a string, a list of strings or a list of text parts, not {}", json_type(other));
+                let message = format!(
+                    "input must be a string, a list of strings or a list of text parts, not {}",
+                    json_type(other)
+                );
                 return Err(ApiError::invalid("input", message));
             }
         };
@@ -61,16 +63,17 @@ impl ModerationRequest {
 }
 
 fn text(param: &str, item: &Value) -> ApiResult<String> {
-    item.as_str().map(str::to_owned).ok_or_else(|| {
-        ApiError::invalid(param, format!("{param} must be a string, not {}", json_type(item)))
-    })
+    item.as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| ApiError::invalid(param, format!("{param} must be a string, not {}", json_type(item))))
 }
 
 fn part(param: &str, item: &Value) -> ApiResult<String> {
     match (item.get("type").and_then(Value::as_str), item.get("text").and_then(Value::as_str)) {
         (Some("text"), Some(text)) => Ok(text.to_owned()),
         (Some(kind), _) if kind != "text" => {
-            let message = format!("{param} is of type \"{}\", but only text can be judged; leave it out", excerpt(kind));
+            let message =
+                format!("{param} is of type \"{}\", but only text can be judged; leave it out", excerpt(kind));
             Err(ApiError::unsupported(param, message))
         }
         _ => {
@@ -101,7 +104,9 @@ impl ModerationReply {
     /// The judgements of `model`; those on parts of one input become one.
     pub(crate) fn new(model: String, input: &ModerationInput, judged: &[Moderation]) -> Self {
         let results = match input {
-            ModerationInput::Texts(_) => judged.iter().map(|one| ModerationResult::of(std::slice::from_ref(one))).collect(),
+            ModerationInput::Texts(_) => {
+                judged.iter().map(|one| ModerationResult::of(std::slice::from_ref(one))).collect()
+            }
             ModerationInput::Parts(_) => vec![ModerationResult::of(judged)],
         };
         Self { id: format!("modr-{}", uuid::Uuid::now_v7().simple()), model, results }
@@ -162,7 +167,8 @@ mod tests {
             scores: vec![("hate", scores[0]), ("violence", scores[1])],
         };
         let both = [judged([0.9, 0.1]), judged([0.2, 0.3])];
-        let one = serde_json::to_value(ModerationReply::new("m".to_owned(), &ModerationInput::Parts(Vec::new()), &both));
+        let one =
+            serde_json::to_value(ModerationReply::new("m".to_owned(), &ModerationInput::Parts(Vec::new()), &both));
         let result = &one.unwrap()["results"][0];
         assert_eq!((&result["flagged"], &result["categories"]["hate"]), (&json!(true), &json!(true)));
         assert!((result["category_scores"]["violence"].as_f64().unwrap() - 0.3).abs() < 1e-6);

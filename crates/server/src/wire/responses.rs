@@ -225,7 +225,11 @@ impl ResponseHeader {
             top_p: request.top_p.unwrap_or(1.0),
             metadata: request.metadata.clone().unwrap_or_default(),
             tools: request.tools.clone().unwrap_or_default(),
-            tool_choice: request.tool_choice.clone().filter(|choice| !choice.is_null()).unwrap_or_else(|| "auto".into()),
+            tool_choice: request
+                .tool_choice
+                .clone()
+                .filter(|choice| !choice.is_null())
+                .unwrap_or_else(|| "auto".into()),
         }
     }
 

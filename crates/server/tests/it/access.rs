@@ -28,10 +28,30 @@ async fn only_callers_with_a_key_come_in() {
         assert_eq!(reply.failure(401).1, "invalid_api_key", "{value}");
         assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
     }
-    for path in ["/v1/models", "/v1/collections", "/metrics"] {
+    for path in [
+        "/v1/models",
+        "/v1/collections",
+        "/metrics",
+        "/v1/files",
+        "/v1/files/file-1/content",
+        "/v1/fine_tuning/jobs",
+        "/v1/fine_tuning/jobs/ftjob-1/events",
+        "/v1/responses/resp_1",
+    ] {
         service.get(path).await.failure(401);
     }
-    service.send(post("/v1/embeddings", &json!({}))).await.failure(401);
+    for path in [
+        "/v1/embeddings",
+        "/v1/files",
+        "/v1/fine_tuning/jobs",
+        "/v1/fine_tuning/jobs/ftjob-1/cancel",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/moderations",
+    ] {
+        service.send(post(path, &json!({}))).await.failure(401);
+    }
+    service.delete("/v1/models/ft:a:b:c:d").await.failure(401);
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anser_core::{Hyperparameters, LoraOptions, Objective, TrainableParts};
 use anser_engine::FineTuningRequest;
-use serde::de::DeserializeOwned;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult, excerpt};
@@ -55,10 +55,8 @@ impl CreateJob {
         }
         for (path, given) in [(None, self.hyperparameters.as_ref()), (Some(method.name()), method.hyperparameters)] {
             if let Some(given) = given {
-                let path = path.map_or_else(
-                    || "hyperparameters".to_owned(),
-                    |name| format!("method.{name}.hyperparameters"),
-                );
+                let path =
+                    path.map_or_else(|| "hyperparameters".to_owned(), |name| format!("method.{name}.hyperparameters"));
                 merge(&mut hyperparameters, given, &path, method.kind)?;
             }
         }
@@ -132,9 +130,11 @@ fn method(given: Option<&Map<String, Value>>) -> ApiResult<(Method<'_>, Objectiv
         MethodKind::Supervised => Objective::Supervised,
         MethodKind::Preference => {
             let beta = hyperparameters.and_then(|given| given.get("beta"));
-            Objective::Preference { beta: number(&format!("{path}.beta"), beta, "auto or a number above 0, at most 2", |beta| {
-                beta > 0.0 && beta <= 2.0
-            })? }
+            Objective::Preference {
+                beta: number(&format!("{path}.beta"), beta, "auto or a number above 0, at most 2", |beta| {
+                    beta > 0.0 && beta <= 2.0
+                })?,
+            }
         }
     };
     Ok((Method { kind, hyperparameters }, objective))
@@ -182,9 +182,10 @@ fn whole(param: &str, value: Option<&Value>, least: u64, most: u64) -> ApiResult
         None => Ok(None),
         Some(value) => {
             let number = value.as_u64().filter(|number| (least..=most).contains(number));
-            number.and_then(|number| usize::try_from(number).ok()).map(Some).ok_or_else(|| {
-                wrong(param, value, &format!("auto or a whole number from {least} to {most}"))
-            })
+            number
+                .and_then(|number| usize::try_from(number).ok())
+                .map(Some)
+                .ok_or_else(|| wrong(param, value, &format!("auto or a whole number from {least} to {most}")))
         }
     }
 }
@@ -211,9 +212,7 @@ fn object<'a>(param: &str, value: Option<&'a Value>) -> ApiResult<Option<&'a Map
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
-        Some(other) => {
-            Err(ApiError::invalid(param, format!("{param} must be an object, not {}", json_type(other))))
-        }
+        Some(other) => Err(ApiError::invalid(param, format!("{param} must be an object, not {}", json_type(other)))),
     }
 }
 
@@ -462,7 +461,8 @@ mod tests {
 
     #[test]
     fn every_fault_is_named() {
-        let supervised = |given: Value| json!({"method": {"type": "supervised", "supervised": {"hyperparameters": given}}});
+        let supervised =
+            |given: Value| json!({"method": {"type": "supervised", "supervised": {"hyperparameters": given}}});
         let anser = |given: Value| json!({ "anser": given });
         for (extra, param) in [
             (json!({"hyperparameters": {"n_epochs": 0}}), "hyperparameters.n_epochs"),

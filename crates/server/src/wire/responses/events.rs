@@ -7,9 +7,7 @@ use anser_core::TokenUsage;
 use serde_json::{Value, json};
 
 use crate::error::{ApiError, ApiResult};
-use crate::wire::responses::{
-    ContentPart, Ending, OutputItem, Response, ResponseHeader, SearchResult, new_id, plain,
-};
+use crate::wire::responses::{ContentPart, Ending, OutputItem, Response, ResponseHeader, SearchResult, new_id, plain};
 
 /// Takes one event: its name and its data.
 pub(crate) type Emit<'a> = dyn FnMut(&'static str, &Value) -> ApiResult<()> + 'a;

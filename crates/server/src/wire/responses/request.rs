@@ -61,7 +61,8 @@ const RULES: [Rule; 9] = [
 ];
 
 fn is_plain_text(value: &Value) -> bool {
-    let format = value.get("format").is_none_or(|format| format.is_null() || format.get("type") == Some(&"text".into()));
+    let format =
+        value.get("format").is_none_or(|format| format.is_null() || format.get("type") == Some(&"text".into()));
     format && value.get("verbosity").is_none_or(|verbosity| verbosity.is_null() || verbosity == "medium")
 }
 
@@ -85,7 +86,9 @@ impl ResponsesRequest {
     pub(crate) fn check(&self) -> ApiResult<()> {
         decoding::refuse_unsupported(&self.rest, &RULES)?;
         match self.include.as_deref().unwrap_or_default().iter().find(|wanted| wanted.contains("logprobs")) {
-            Some(_) => Err(ApiError::unsupported("include", "token probabilities are not reported; leave them out of include")),
+            Some(_) => {
+                Err(ApiError::unsupported("include", "token probabilities are not reported; leave them out of include"))
+            }
             None => Ok(()),
         }
     }
@@ -136,7 +139,10 @@ impl ResponsesRequest {
     pub(crate) fn file_search(&self) -> ApiResult<Option<FileSearch>> {
         let tools = self.tools.as_deref().unwrap_or_default();
         if tools.len() > 1 {
-            return Err(ApiError::unsupported("tools", "an answer is written from one search; send one file_search tool"));
+            return Err(ApiError::unsupported(
+                "tools",
+                "an answer is written from one search; send one file_search tool",
+            ));
         }
         let search = tools.first().map(|tool| self.read_search(tool)).transpose()?;
         let chosen = match &self.tool_choice {
@@ -154,7 +160,8 @@ impl ResponsesRequest {
                 Err(ApiError::invalid("tool_choice", message))
             }
             (other, _) => {
-                let message = format!("tool_choice \"{}\" is not supported here; use auto, none or required", excerpt(other));
+                let message =
+                    format!("tool_choice \"{}\" is not supported here; use auto, none or required", excerpt(other));
                 Err(ApiError::unsupported("tool_choice", message))
             }
         }
@@ -177,7 +184,8 @@ impl ResponsesRequest {
             return Err(ApiError::invalid(param, message));
         };
         if tool.get("filters").is_some_and(|filters| !filters.is_null() && !is_empty(filters)) {
-            let message = "tools[0].filters is not supported here: a search goes over the whole collection; leave it out";
+            let message =
+                "tools[0].filters is not supported here: a search goes over the whole collection; leave it out";
             return Err(ApiError::unsupported("tools[0].filters", message));
         }
         refuse_ranking(tool.get("ranking_options"))?;
@@ -208,7 +216,8 @@ fn refuse_ranking(options: Option<&Value>) -> ApiResult<()> {
         };
         if !harmless && !value.is_null() {
             let param = format!("tools[0].ranking_options.{}", excerpt(name));
-            let message = format!("{param} is not supported here: hits are always reranked by the service; leave it out");
+            let message =
+                format!("{param} is not supported here: hits are always reranked by the service; leave it out");
             return Err(ApiError::unsupported(param, message));
         }
     }
@@ -348,10 +357,7 @@ mod tests {
             (json!({}), "tools[0].type"),
             (json!({"type": "file_search"}), "tools[0].vector_store_ids"),
             (json!({"type": "file_search", "vector_store_ids": ["a", "b"]}), "tools[0].vector_store_ids"),
-            (
-                json!({"type": "file_search", "vector_store_ids": ["a"], "filters": {"type": "eq"}}),
-                "tools[0].filters",
-            ),
+            (json!({"type": "file_search", "vector_store_ids": ["a"], "filters": {"type": "eq"}}), "tools[0].filters"),
             (
                 json!({"type": "file_search", "vector_store_ids": ["a"], "max_num_results": 51}),
                 "tools[0].max_num_results",
@@ -364,7 +370,10 @@ mod tests {
             assert_eq!(failure(search(&tool, &json!(null))).0, param, "{tool}");
         }
         assert_eq!(failure(request(&json!({"input": "hi", "tool_choice": "required"})).file_search()).0, "tool_choice");
-        assert_eq!(failure(search(&json!({"type": "file_search", "vector_store_ids": ["a"]}), &json!("magic"))).0, "tool_choice");
+        assert_eq!(
+            failure(search(&json!({"type": "file_search", "vector_store_ids": ["a"]}), &json!("magic"))).0,
+            "tool_choice"
+        );
     }
 
     proptest! {

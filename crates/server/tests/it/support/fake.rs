@@ -2,7 +2,7 @@
 //!
 //! A text with `PANIC` makes a model panic, with `BUSY` report a full queue, with `TOO LONG` refuse the input. `SLOW`
 //! makes the generator write word after word until it is cancelled, `WAIT` makes it wait for [`Fake::release`] before
-//! the first word.
+//! the first word, `SAY "…"` makes it say that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,6 +39,7 @@ struct Shared {
     purposes: Mutex<Vec<EmbedPurpose>>,
     decoding: Mutex<Option<GenerateOptions>>,
     conversation: Mutex<Vec<ChatMessage>>,
+    prompt_text: Mutex<Option<String>>,
 }
 
 impl Fake {
@@ -87,6 +88,11 @@ impl Fake {
         self.0.conversation.lock().clone()
     }
 
+    /// The text of the last generation that was asked to continue one.
+    pub(crate) fn prompt_text(&self) -> Option<String> {
+        self.0.prompt_text.lock().clone()
+    }
+
     fn loadable(&self) -> Result<()> {
         if self.0.unloadable.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unavailable, "the model is not downloaded and the network is off"));
@@ -122,12 +128,13 @@ impl ModelLoader for Fake {
     fn generator(&self) -> Result<Arc<dyn Generator>> {
         self.loadable()?;
         let info = GeneratorInfo { model: CHAT.to_owned(), context_length: 2048 };
-        Ok(Arc::new(FakeGenerator { fake: self.clone(), info }))
+        Ok(Arc::new(FakeGenerator { fake: self.clone(), info, reply: REPLY.to_owned() }))
     }
     fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>> {
         self.loadable()?;
+        assert!(model.folder.join("adapter_config.json").is_file(), "{}", model.folder.display());
         let info = GeneratorInfo { model: model.id.clone(), context_length: 2048 };
-        Ok(Arc::new(FakeGenerator { fake: self.clone(), info }))
+        Ok(Arc::new(FakeGenerator { fake: self.clone(), info, reply: format!("{} says hello.", model.id) }))
     }
 }
 
@@ -200,6 +207,7 @@ impl Reranker for SharedWords {
 struct FakeGenerator {
     fake: Fake,
     info: GeneratorInfo,
+    reply: String,
 }
 
 /// What the generator says unless the script wants something else.
@@ -247,7 +255,10 @@ impl Generator for FakeGenerator {
         *shared.decoding.lock() = Some(options.clone());
         let messages = match prompt {
             Prompt::Chat(messages) => messages.to_vec(),
-            Prompt::Text(text) => vec![ChatMessage::new(Role::User, text)],
+            Prompt::Text(text) => {
+                *shared.prompt_text.lock() = Some(text.to_owned());
+                vec![ChatMessage::new(Role::User, text)]
+            }
         };
         shared.conversation.lock().clone_from(&messages);
         shared.generations.fetch_add(1, Ordering::SeqCst);
@@ -260,6 +271,9 @@ impl Generator for FakeGenerator {
             std::thread::sleep(Duration::from_millis(2));
         }
 
+        // A script in quotes is what is said.
+        let said = script.split_once("SAY \"").and_then(|(_, rest)| rest.split_once('"')).map(|(said, _)| said);
+        let reply = said.unwrap_or(&self.reply);
         let mut generation = Generation {
             text: String::new(),
             finish_reason: FinishReason::Stop,
@@ -267,7 +281,7 @@ impl Generator for FakeGenerator {
             timings: GenerationTimings::default(),
         };
         let pieces: Box<dyn Iterator<Item = &str>> =
-            if slow { Box::new(std::iter::repeat("word ")) } else { Box::new(REPLY.split_inclusive(' ')) };
+            if slow { Box::new(std::iter::repeat("word ")) } else { Box::new(reply.split_inclusive(' ')) };
         for piece in pieces {
             if cancel.is_cancelled() {
                 shared.cancelled.fetch_add(1, Ordering::SeqCst);

@@ -1,6 +1,7 @@
 //! A service over scripted models, and requests to it without a socket.
 
 pub(crate) mod fake;
+pub(crate) mod trainer;
 pub(crate) mod wire;
 
 use std::sync::Arc;
@@ -16,13 +17,15 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 pub(crate) use fake::{CHAT, EMBEDDER, Fake, RERANKER};
+use trainer::FakeTrainer;
 
 /// A service in a folder of its own.
 pub(crate) struct Service {
     pub(crate) router: Router,
     pub(crate) engine: Arc<Engine>,
     pub(crate) fake: Fake,
-    _folder: tempfile::TempDir,
+    pub(crate) trainer: FakeTrainer,
+    folder: tempfile::TempDir,
 }
 
 /// A reply, read to its end.
@@ -45,11 +48,12 @@ impl Service {
     pub(crate) fn with_fake(fake: Fake, change: impl FnOnce(&mut ServerOptions)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
-        let engine = Engine::open(&data, ServedModels::new(fake.clone()), None, EngineOptions::default()).unwrap();
+        let (models, trainer) = (ServedModels::new(fake.clone()), FakeTrainer::default());
+        let engine = Engine::open(&data, models, Some(Arc::new(trainer.clone())), EngineOptions::default()).unwrap();
         let engine = Arc::new(engine);
         let mut options = ServerOptions { request_timeout: Duration::from_mins(1), ..ServerOptions::default() };
         change(&mut options);
-        Self { router: router(Arc::clone(&engine), options), engine, fake, _folder: folder }
+        Self { router: router(Arc::clone(&engine), options), engine, fake, trainer, folder }
     }
 
     /// The reply as soon as its status is known; its body may still be coming.
@@ -91,11 +95,47 @@ impl Service {
         self
     }
 
+    /// Files below the data folder that hold, or are to hold, what was uploaded.
+    pub(crate) fn files_on_disk(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("files")).map_or(0, Iterator::count)
+    }
+
     /// The value of one line of `/metrics`, given its name with labels.
     pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics").await.text();
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
+}
+
+/// A form of parts, each with a name, perhaps a file name, and its contents: its content type and its bytes.
+pub(crate) fn form(parts: &[(&str, Option<&str>, &str)]) -> (String, String) {
+    const BOUNDARY: &str = "a-boundary-of-the-tests";
+    let mut body = String::new();
+    for (name, filename, contents) in parts {
+        let filename =
+            filename.map_or(String::new(), |filename| format!("; filename=\"{}\"", filename.replace('"', "\\\"")));
+        let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{filename}\r\n\r\n");
+        body.extend([head.as_str(), contents, "\r\n"]);
+    }
+    body.push_str(&format!("--{BOUNDARY}--\r\n"));
+    (format!("multipart/form-data; boundary={BOUNDARY}"), body)
+}
+
+/// Uploads a file and returns its id.
+pub(crate) async fn upload(service: &Service, purpose: &str, name: &str, bytes: &[u8]) -> String {
+    const MARK: &str = "@the contents@";
+    let (content_type, body) = form(&[("purpose", None, purpose), ("file", Some(name), MARK)]);
+    let (head, tail) = body.split_once(MARK).unwrap();
+    let body = [head.as_bytes(), bytes, tail.as_bytes()].concat();
+    let reply = service.post_as("/v1/files", &content_type, body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    reply.json()["id"].as_str().unwrap().to_owned()
+}
+
+/// One line of training data.
+pub(crate) fn training_line(text: &str) -> String {
+    let messages = json!([{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}]);
+    format!("{}\n", json!({ "messages": messages }))
 }
 
 pub(crate) fn post(path: &str, body: &Value) -> Request<Body> {
