@@ -48,16 +48,21 @@ pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result
     let bases = Mutex::default();
     let loader = Loader { store: model_store(settings), settings: settings.clone(), progress, bases };
     let index = IndexOptions { threads: settings.threads, ..IndexOptions::default() };
-    let options = EngineOptions { index, ..EngineOptions::default() };
-    let trainer: Arc<dyn Trainer> = Arc::new(trainer(settings, &data));
+    let options = EngineOptions {
+        index,
+        organization: settings.organization.clone(),
+        tuned_memory_bytes: settings.tuned_memory.saturating_mul(1 << 20),
+        ..EngineOptions::default()
+    };
+    let trainer: Arc<dyn Trainer> = Arc::new(trainer(settings));
     Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), Some(trainer), options)?))
 }
 
 /// What trains here; the speeds that it measures are kept beside the data.
-fn trainer(settings: &Settings, data: &DataDir) -> LocalTrainer {
+pub(crate) fn trainer(settings: &Settings) -> LocalTrainer {
     let options = TrainerOptions {
         threads: settings.threads,
-        throughput: Some(data.root().join(MEASURED_SPEEDS)),
+        throughput: Some(settings.data_dir.join(MEASURED_SPEEDS)),
         ..TrainerOptions::default()
     };
     let store = model_store(settings);

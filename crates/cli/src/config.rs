@@ -28,6 +28,9 @@ pub(crate) mod env {
     pub(crate) const EMBEDDER: &str = "ANSER_EMBEDDER";
     pub(crate) const RERANKER: &str = "ANSER_RERANKER";
     pub(crate) const CHAT: &str = "ANSER_CHAT";
+    pub(crate) const ORGANIZATION: &str = "ANSER_ORGANIZATION";
+    pub(crate) const TUNED_MEMORY: &str = "ANSER_TUNED_MEMORY";
+    pub(crate) const FILTER_REPLIES: &str = "ANSER_FILTER_REPLIES";
     pub(crate) const LISTEN: &str = "ANSER_LISTEN";
     pub(crate) const API_KEYS: &str = "ANSER_API_KEYS";
     pub(crate) const LOG: &str = "ANSER_LOG";
@@ -35,6 +38,10 @@ pub(crate) mod env {
 
 /// Where the server listens unless told otherwise.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Who tuned models belong to unless told otherwise.
+const ORGANIZATION: &str = "anser";
+/// Memory for tuned models unless told otherwise, in MiB: hundreds of adapters.
+const TUNED_MEMORY: u64 = 1024;
 /// The reranker name that means "none".
 const NO_RERANKER: &str = "none";
 
@@ -72,6 +79,12 @@ pub(crate) struct GlobalArgs {
     /// Chat model
     #[arg(long, global = true, value_name = "NAME", env = env::CHAT, hide_short_help = true)]
     pub(crate) chat: Option<String>,
+    /// Stands in the names of tuned models [default: anser]
+    #[arg(long, global = true, value_name = "NAME", env = env::ORGANIZATION, hide_short_help = true)]
+    pub(crate) organization: Option<String>,
+    /// Most memory that tuned models may take beside their bases, in MiB [default: 1024]
+    #[arg(long, global = true, value_name = "MIB", env = env::TUNED_MEMORY, hide_short_help = true)]
+    pub(crate) tuned_memory: Option<u64>,
     /// Print JSON for machines instead of text for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -103,6 +116,9 @@ struct ConfigFile {
     embedder: Option<String>,
     reranker: Option<String>,
     chat: Option<String>,
+    organization: Option<String>,
+    tuned_memory: Option<u64>,
+    filter_replies: Option<bool>,
     listen: Option<SocketAddr>,
 }
 
@@ -120,6 +136,10 @@ pub(crate) struct Settings {
     pub(crate) embedder: String,
     pub(crate) reranker: Option<String>,
     pub(crate) chat: String,
+    pub(crate) organization: String,
+    /// In MiB.
+    pub(crate) tuned_memory: u64,
+    pub(crate) filter_replies: bool,
     pub(crate) listen: SocketAddr,
 }
 
@@ -157,6 +177,9 @@ impl Settings {
             reranker: Some(args.reranker.clone().or(file.reranker).unwrap_or_else(|| DEFAULT_RERANKER.to_owned()))
                 .filter(|name| name != NO_RERANKER),
             chat: args.chat.clone().or(file.chat).unwrap_or_else(|| DEFAULT_CHAT.to_owned()),
+            organization: args.organization.clone().or(file.organization).unwrap_or_else(|| ORGANIZATION.to_owned()),
+            tuned_memory: args.tuned_memory.or(file.tuned_memory).unwrap_or(TUNED_MEMORY),
+            filter_replies: file.filter_replies.unwrap_or(false),
             listen: file.listen.map_or_else(default_listen, Ok)?,
         })
     }

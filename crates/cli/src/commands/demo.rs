@@ -8,6 +8,7 @@ use anser_core::{CancelToken, Progress};
 use anser_engine::cluster::ClusterRequest;
 use anser_engine::{AnswerRequest, Engine, FileFormat, IngestOptions};
 use anser_index::analysis::ClusterCount;
+use anser_server::ServerOptions;
 use clap::Args;
 use serde_json::json;
 
@@ -86,7 +87,8 @@ impl DemoArgs {
         if self.no_serve {
             return Ok(());
         }
-        serve::run_server(engine, self.listen.unwrap_or(settings.listen), terminal)
+        let options = ServerOptions { listen: self.listen.unwrap_or(settings.listen), ..ServerOptions::default() };
+        serve::run_server(engine, options, terminal)
     }
 }
 

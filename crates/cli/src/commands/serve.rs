@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anser_engine::Engine;
 use anser_server::{ApiKey, ServerOptions};
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
 use crate::compose;
 use crate::config::{Settings, env};
@@ -15,24 +16,33 @@ use crate::terminal::Terminal;
 /// Arguments of `anser serve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser serve\n  anser serve --listen 127.0.0.1:9000\n  ANSER_API_KEYS=secret1,secret2 anser serve --listen 0.0.0.0:8080\n\nAn OpenAI client works against it with base_url=\"http://127.0.0.1:8080/v1\".\nANSER_API_KEYS holds the keys that clients must send as \"Authorization: Bearer KEY\", separated by commas."
+    after_help = "Examples:\n  anser serve\n  anser serve --listen 127.0.0.1:9000\n  ANSER_API_KEYS=secret1,secret2 anser serve --listen 0.0.0.0:8080\n\nIt also runs the jobs that `anser tune create --detach` and its clients leave.\nAn OpenAI client works against it with base_url=\"http://127.0.0.1:8080/v1\".\nANSER_API_KEYS holds the keys that clients must send as \"Authorization: Bearer KEY\", separated by commas."
 )]
 pub(crate) struct ServeArgs {
     /// Address to listen on; anything but loopback needs API keys [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = env::LISTEN)]
     listen: Option<SocketAddr>,
+    /// Withhold replies that the content filter finds harmful
+    #[arg(long, env = env::FILTER_REPLIES, value_parser = FalseyValueParser::new())]
+    filter_replies: bool,
 }
 
 impl ServeArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         let engine = compose::engine(settings, terminal.progress())?;
-        run_server(engine, self.listen.unwrap_or(settings.listen), terminal)
+        let options = ServerOptions {
+            listen: self.listen.unwrap_or(settings.listen),
+            filter_replies: self.filter_replies || settings.filter_replies,
+            ..ServerOptions::default()
+        };
+        run_server(engine, options, terminal)
     }
 }
 
-/// Serves until Ctrl-C or SIGTERM, then finishes the running requests.
-pub(crate) fn run_server(engine: Arc<Engine>, listen: SocketAddr, terminal: &Terminal) -> Result<(), Failure> {
-    let options = ServerOptions { listen, api_keys: api_keys()?, ..ServerOptions::default() };
+/// Serves and runs jobs until Ctrl-C or SIGTERM, then finishes the running requests. Keys come from the environment.
+pub(crate) fn run_server(engine: Arc<Engine>, options: ServerOptions, terminal: &Terminal) -> Result<(), Failure> {
+    let options = ServerOptions { api_keys: api_keys()?, ..options };
+    let listen = options.listen;
     options.validate()?;
     let runtime =
         tokio::runtime::Runtime::new().map_err(|e| Failure::failed(format!("cannot start the async runtime: {e}")))?;

@@ -4,6 +4,7 @@ mod create;
 mod export;
 mod metrics;
 mod models;
+mod prepare;
 mod pretrain;
 pub(crate) mod show;
 
@@ -23,6 +24,8 @@ use crate::terminal::Terminal;
     after_help = "Examples:\n  anser tune prepare questions.xlsx --question-field Question --answer-field Answer\n  anser tune create prepared/train.jsonl --validation-file prepared/validation.jsonl --suffix faq\n  anser tune metrics ftjob-0198… --svg curves.svg\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser tune promote ft:… --heldout heldout.jsonl"
 )]
 pub(crate) enum TuneCommand {
+    /// Check training data, mend it, split it, and say what training will take
+    Prepare(prepare::PrepareArgs),
     /// Tune a model on training data
     Create(create::CreateArgs),
     /// The last jobs, newest first
@@ -82,6 +85,7 @@ pub(crate) struct JobId {
 impl TuneCommand {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         match self {
+            Self::Prepare(args) => return args.run(settings, terminal),
             Self::Create(args) => return args.run(settings, terminal),
             Self::Export(args) => return args.run(settings, terminal),
             Self::Pretrain(args) => return args.run(settings, terminal),
@@ -109,7 +113,7 @@ impl TuneCommand {
             Self::Models => models::list(&engine, terminal),
             Self::Delete { model, yes } => models::delete(&engine, model, *yes, terminal),
             // Handled above: they open the engine themselves.
-            Self::Create(_) | Self::Export(_) | Self::Pretrain(_) => Ok(()),
+            Self::Prepare(_) | Self::Create(_) | Self::Export(_) | Self::Pretrain(_) => Ok(()),
         }
     }
 }
