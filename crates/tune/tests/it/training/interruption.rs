@@ -203,7 +203,7 @@ fn trains_in_the_folder_it_is_told() {
 }
 
 #[test]
-fn a_killed_process_loses_no_more_than_the_step_it_was_at() {
+fn a_killed_process_goes_on_from_its_last_state() {
     let bench = Workbench::new();
     let mut request = bench.request();
     request.hyperparameters.n_epochs = Some(20);
@@ -231,8 +231,9 @@ fn a_killed_process_loses_no_more_than_the_step_it_was_at() {
     }
     let told_rows = rows();
     let (outcome, told) = bench.train_plan(&plan, "killed");
+    // At the least the last pass is kept, of three steps here.
     let goes_on_at = told.steps().first().unwrap().step;
-    assert!(goes_on_at > 15 && goes_on_at + 2 >= told_rows, "{goes_on_at} after {told_rows} rows");
+    assert!(goes_on_at > 15 && goes_on_at + 3 >= told_rows, "{goes_on_at} after {told_rows} rows");
     let resumed = Course::of(&told.0, &outcome, &bench.path("killed"));
     assert_eq!(resumed.rows, straight.rows);
     assert_eq!(resumed.model, straight.model);

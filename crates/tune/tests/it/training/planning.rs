@@ -64,7 +64,7 @@ fn long_examples_are_cut_and_those_with_nothing_left_told_of() {
 fn faults_are_named_by_line_or_field() {
     let bench = Workbench::new();
     let error = |request: &TrainingRequest| bench.trainer.plan(request, &NoProgress).unwrap_err();
-    let mut lines = questions(10);
+    let mut lines = questions(12);
     lines[6] = json!({"messages": [{"role": "user", "content": "q"}]});
     let faulty = TrainingRequest { training_file: bench.write("faulty.jsonl", &lines), ..bench.request() };
     assert!(error(&faulty).to_string().contains("line 7"), "{}", error(&faulty));
