@@ -139,3 +139,82 @@ pub(crate) fn unix_now() -> i64 {
 pub(crate) fn new_id(prefix: &str) -> String {
     format!("{prefix}-{}", uuid::Uuid::now_v7().simple())
 }
+
+#[cfg(test)]
+mod tests {
+    use anser_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn settings_of_the_connection_hold_and_the_format_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        let database = ControlDatabase::open(&path).unwrap();
+        let pragma =
+            |name: &str| database.read(|c| Ok(c.pragma_query_value(None, name, |row| row.get::<_, i64>(0))?)).unwrap();
+        assert_eq!((pragma("synchronous"), pragma("secure_delete"), pragma("foreign_keys")), (2, 1, 1));
+        assert_eq!((pragma("user_version"), pragma("application_id")), (schema::FORMAT, APPLICATION_ID));
+        let mode = database.read(|c| Ok(c.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0))?));
+        assert_eq!(mode.unwrap(), "wal");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        let refused = |kind: ErrorKind, said: &str| {
+            let error = ControlDatabase::open(&path).err().unwrap();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains("control.sqlite") && error.to_string().contains(said), "{error}");
+        };
+        std::fs::write(&path, "a text that somebody put here, long enough to look like a header".repeat(80)).unwrap();
+        refused(ErrorKind::Corrupt, "not a database");
+        std::fs::remove_file(&path).unwrap();
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+        refused(ErrorKind::InvalidInput, "not a control database of Anser");
+        std::fs::remove_file(&path).unwrap();
+        ControlDatabase::open(&path).unwrap();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", schema::FORMAT + 1).unwrap();
+        refused(ErrorKind::Unavailable, "use a newer version");
+    }
+
+    #[test]
+    fn a_damaged_page_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        drop(ControlDatabase::open(&path).unwrap());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[4096..].fill(0xa5);
+        std::fs::write(&path, bytes).unwrap();
+        let outcome = ControlDatabase::open(&path).and_then(|database| {
+            database.read(|c| Ok(c.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0))?))
+        });
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains("control.sqlite"), "{error}");
+    }
+
+    #[test]
+    fn many_may_open_it_at_once_while_it_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sqlite");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| ControlDatabase::open(&path).unwrap());
+            }
+        });
+    }
+
+    #[test]
+    fn a_failed_transaction_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = ControlDatabase::open(&folder.path().join("control.sqlite")).unwrap();
+        let failed: Result<(), _> = database.write(|tx| {
+            write_setting(tx, "a", &1)?;
+            Err(EngineError::internal("no"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(database.read(|c| setting::<i64>(c, "a")).unwrap(), None);
+    }
+}

@@ -391,7 +391,11 @@ fn the_runner_works_in_the_background_and_puts_jobs_back_when_it_ends() {
     let first = world.make(JobState::Validating, json!({}));
     world.wait_until(&first, JobState::Succeeded);
     let crashed = world.make(JobState::Paused, json!({}));
-    world.jobs.database.write(|tx| Ok(tx.execute("UPDATE jobs SET state = 'running' WHERE id = ?1", [&crashed])?)).unwrap();
+    world
+        .jobs
+        .database
+        .write(|tx| Ok(tx.execute("UPDATE jobs SET state = 'running' WHERE id = ?1", [&crashed])?))
+        .unwrap();
     world.wait_until(&crashed, JobState::Succeeded);
     let hanging = world.queued("hang");
     world.wait_until(&hanging, JobState::Running);
@@ -404,8 +408,7 @@ fn a_job_run_here_is_watched_to_its_end() {
     let world = World::new();
     let id = world.make(JobState::Validating, json!({}));
     let mut seen = Vec::new();
-    let job =
-        world.jobs.run_here(&id, &StopSignal::default(), &mut |event| seen.push(event.message.clone())).unwrap();
+    let job = world.jobs.run_here(&id, &StopSignal::default(), &mut |event| seen.push(event.message.clone())).unwrap();
     assert_eq!(job.state, JobState::Succeeded);
     assert_eq!(seen, ["validating", "step 1", "step 2", "step 3"]);
 

@@ -196,7 +196,7 @@ impl Jobs {
         let context = JobContext { line: &line, job: &claim.job, folder, observer: RefCell::new(observer) };
         let outcome = std::thread::scope(|scope| {
             let (working, ended) = mpsc::channel::<()>();
-            scope.spawn(|| self.pulse(&line, id, stop, ended));
+            scope.spawn(|| self.pulse(&line, id, stop, &{ ended }));
             let outcome = attempt(kind, &context);
             drop(working);
             outcome
@@ -217,7 +217,7 @@ impl Jobs {
     }
 
     /// Beats while a job is worked at: writes its log and passes on wishes.
-    fn pulse(&self, line: &Line<'_>, id: &str, stop: &StopSignal, ended: mpsc::Receiver<()>) {
+    fn pulse(&self, line: &Line<'_>, id: &str, stop: &StopSignal, ended: &mpsc::Receiver<()>) {
         while ended.recv_timeout(PULSE) == Err(mpsc::RecvTimeoutError::Timeout) {
             if let Some(reason) = stop.get() {
                 line.stop().stop(reason);

@@ -292,11 +292,12 @@ impl Run<'_, '_> {
 
 /// A step in OpenAI's words.
 fn step_message(metrics: &TrainingMetrics) -> String {
-    let mut message = format!("Step {}/{}: training loss={:.2}", metrics.step, metrics.total_steps, metrics.train_loss);
-    for (name, loss) in [("validation loss", metrics.valid_loss), ("full validation loss", metrics.full_valid_loss)] {
-        if let Some(loss) = loss {
-            message.push_str(&format!(", {name}={loss:.2}"));
-        }
-    }
-    message
+    let losses = [
+        ("training", Some(metrics.train_loss)),
+        ("validation", metrics.valid_loss),
+        ("full validation", metrics.full_valid_loss),
+    ];
+    let told: Vec<String> =
+        losses.iter().filter_map(|(name, loss)| loss.map(|loss| format!("{name} loss={loss:.2}"))).collect();
+    format!("Step {}/{}: {}", metrics.step, metrics.total_steps, told.join(", "))
 }

@@ -266,7 +266,9 @@ impl Engine {
     /// the default stops being it. `WrongState` while a job trains from it or another model is built on it.
     pub fn delete_tuned_model(&self, id: &str) -> Result<bool, EngineError> {
         let gone = self.tuned.delete(id)?;
-        gone.iter().for_each(|id| self.models().forget(id));
+        for id in &gone {
+            self.models().forget(id);
+        }
         Ok(!gone.is_empty())
     }
 }

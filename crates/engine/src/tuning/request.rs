@@ -138,31 +138,21 @@ fn check_rates(given: &Hyperparameters) -> Result<(), EngineError> {
         let message = "learning_rate and learning_rate_multiplier exclude each other; send one of them";
         return Err(EngineError::invalid("hyperparameters.learning_rate", message));
     }
+    let scaled = |value: f64| value > 0.0 && value <= 1e6;
     let positive = "0 (exclusive) and 1000000";
-    let above_zero = |value: f64| value > 0.0 && value <= 1e6;
-    let rates: [(&'static str, Option<f64>, fn(f64) -> bool, &str); 2] = [
-        (
-            "hyperparameters.warmup_ratio",
-            given.warmup_ratio,
-            |value| (0.0..1.0).contains(&value),
-            "0 and 1 (exclusive)",
-        ),
-        ("hyperparameters.weight_decay", given.weight_decay, |value| (0.0..=1e3).contains(&value), "0 and 1000"),
-    ];
-    for (param, value, holds, range) in rates {
+    for (param, value, holds, range) in [
+        ("hyperparameters.learning_rate_multiplier", given.learning_rate_multiplier, &scaled as &Test, positive),
+        ("hyperparameters.learning_rate", given.learning_rate, &scaled, positive),
+        ("hyperparameters.max_grad_norm", given.max_grad_norm, &scaled, positive),
+        ("hyperparameters.warmup_ratio", given.warmup_ratio, &|v| (0.0..1.0).contains(&v), "0 and 1 (exclusive)"),
+        ("hyperparameters.weight_decay", given.weight_decay, &|v| (0.0..=1e3).contains(&v), "0 and 1000"),
+    ] {
         if let Some(value) = value {
             within(param, value, holds(value), range)?;
         }
     }
-    let scales = [
-        ("hyperparameters.learning_rate_multiplier", given.learning_rate_multiplier),
-        ("hyperparameters.learning_rate", given.learning_rate),
-        ("hyperparameters.max_grad_norm", given.max_grad_norm),
-    ];
-    for (param, value) in scales {
-        if let Some(value) = value {
-            within(param, value, above_zero(value), positive)?;
-        }
-    }
     Ok(())
 }
+
+/// Whether a value may be given.
+type Test = dyn Fn(f64) -> bool;
