@@ -1,7 +1,7 @@
 //! Setting a network up: from a base model's file or from random numbers, with the chosen parts as parameters.
 
 use anser_core::{LoraOptions, Precision, TrainableParts};
-use anser_generate::{BaseModel, LlamaConfig, LoraAdapter};
+use anser_generate::{GenerateError, LlamaConfig, LoraAdapter};
 use anser_kernels::{PackedMatrix, Rotary, WeightFormat};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,8 +14,8 @@ use crate::TuneError;
 
 /// Where weights come from.
 pub(super) enum Source<'a> {
-    /// A model's file.
-    Base(&'a mut BaseModel),
+    /// A model's file: tensors by name.
+    Read(&'a mut dyn FnMut(&str) -> Result<Vec<f32>, GenerateError>),
     /// A normal distribution.
     Random(ChaCha8Rng),
 }
@@ -33,11 +33,11 @@ const MEMBERS: [(&str, &[&str]); 4] = [
 ];
 
 /// Builds the network and its parameters.
-pub(super) fn build(
-    config: &LlamaConfig,
-    options: &ModelOptions,
-    source: Source<'_>,
-    start: Option<&LoraAdapter>,
+pub(super) fn build<'a>(
+    config: &'a LlamaConfig,
+    options: &'a ModelOptions,
+    source: Source<'a>,
+    start: Option<&'a LoraAdapter>,
 ) -> Result<(Network, Vec<Parameter>), TuneError> {
     let lowest = match &options.parts {
         TrainableParts::Lora(lora) => {
@@ -250,7 +250,7 @@ impl Builder<'_> {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, TuneError> {
         let count = shape.iter().product::<usize>();
         let values = match &mut self.source {
-            Source::Base(base) => base.tensor(name)?,
+            Source::Read(read) => read(name)?,
             Source::Random(_) if shape.len() == 1 => vec![1.0; count],
             Source::Random(random) => {
                 // GPT-2's rule: what adds to the residual stream shrinks with the number of additions.

@@ -75,7 +75,7 @@ impl TrainableModel {
     /// Reads the base model's weights and sets up the parts that learn; `start` continues an adapter, with its ranks.
     pub fn load(base: &mut BaseModel, options: &ModelOptions, start: Option<&LoraAdapter>) -> Result<Self, TuneError> {
         let config = base.config().clone();
-        Self::build(&config, options, Source::Base(base), start)
+        Self::build(&config, options, Source::Read(&mut |name| base.tensor(name)), start)
     }
 
     /// A model of this shape with random weights, all of which learn.
@@ -84,11 +84,11 @@ impl TrainableModel {
         Self::build(config, &options, Source::Random(ChaCha8Rng::seed_from_u64(options.seed)), None)
     }
 
-    fn build(
-        config: &LlamaConfig,
-        options: &ModelOptions,
-        source: Source<'_>,
-        start: Option<&LoraAdapter>,
+    fn build<'a>(
+        config: &'a LlamaConfig,
+        options: &'a ModelOptions,
+        source: Source<'a>,
+        start: Option<&'a LoraAdapter>,
     ) -> Result<Self, TuneError> {
         let threads = options.threads.max(1);
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("tune-{index}")).build();
