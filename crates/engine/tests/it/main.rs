@@ -4,3 +4,4 @@ mod answer;
 mod ingest;
 mod moderation;
 mod text_metrics;
+mod tuning;
