@@ -150,7 +150,7 @@ fn unusable(text: &str, may_be_empty: bool) -> Option<&'static str> {
 fn chat(fields: &Fields<'_>, faults: &mut Faults) -> Option<TrainingExample> {
     fields.check_names(&["messages"], &["tools", "functions", "parallel_tool_calls", "function_call"], faults);
     let turns = messages(fields, "messages", true, faults)?;
-    let Some((last, _)) = turns.last() else { return None };
+    let (last, _) = turns.last()?;
     if last.role != Role::Assistant {
         let field = format!("messages[{}].role", turns.len() - 1);
         faults.add(field, format!("the last message is the {}'s; end with the assistant's", role_name(last.role)));

@@ -6,6 +6,7 @@ mod dataset;
 mod dialogue;
 mod example;
 mod fields;
+mod ground;
 mod json;
 mod lines;
 mod prepare;
@@ -19,6 +20,7 @@ mod tokens;
 
 pub use dialogue::{AppliedMend, Finding, ProposedMend, Severity};
 pub use example::{MINIMUM_EXAMPLES, TrainingExample, TrainingFormat};
+pub use ground::{FindContext, GroundOptions, Grounded, GroundedContext, LayOut, ground};
 pub use prepare::{OffensiveScores, OutputShape, PrepareOptions, PrepareTools, prepare};
 pub use prepared::{PreparedDataset, PreparedFiles};
 pub use report::{PrepareReport, RunEstimate, SplitReport};

@@ -173,11 +173,11 @@ fn read_all(
 ) -> Result<(Dataset, SourceFormat, TrainingFormat), TuneError> {
     let source = read_source(path, options.format, dialogue)?;
     let source_format = source.format;
-    let Shaped { mut rows, mut format } = shape_rows(source, &options.columns, 0, false, dialogue)?;
+    let Shaped { mut rows, mut format } = shape_rows(&source, &options.columns, 0, false, dialogue)?;
     if let Some(validation) = &options.validation_file {
         let (held_out, kind) = dialogue.about(validation, |dialogue| -> Result<_, TuneError> {
             let source = read_source(validation, None, dialogue)?;
-            let shaped = shape_rows(source, &options.columns, rows.len(), true, dialogue)?;
+            let shaped = shape_rows(&source, &options.columns, rows.len(), true, dialogue)?;
             let preference = |format| format == TrainingFormat::Preference;
             if preference(shaped.format) != preference(format) {
                 let reason = format!(

@@ -106,7 +106,7 @@ pub(super) struct Shaped {
 
 /// Makes examples of all rows that are whole; the others are left out with consent. Ids begin at `first_id`.
 pub(super) fn shape_rows(
-    source: Source,
+    source: &Source,
     names: &ColumnNames,
     first_id: usize,
     validation: bool,
@@ -115,7 +115,7 @@ pub(super) fn shape_rows(
     let columns = columns_of(&source.rows);
     let shapes = shapes_of(&columns, names).map_err(|reason| dialogue.refuse(reason))?;
     let Some(main) = most_common(&source.rows, &shapes) else {
-        return Err(dialogue.refuse(unrecognised(&columns, &source)));
+        return Err(dialogue.refuse(unrecognised(&columns, source)));
     };
     let format = main.format();
     let system = names.system.clone().or_else(|| find(&columns, &SYSTEM));

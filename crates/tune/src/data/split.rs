@@ -158,8 +158,7 @@ fn topics(vectors: &[&[f32]]) -> Vec<usize> {
             }
             let norm = similar_dot(&sum, &sum).sqrt();
             if norm > 0.0 {
-                sum.iter_mut().for_each(|s| *s /= norm);
-                *centre = sum;
+                *centre = sum.into_iter().map(|s| s / norm).collect();
             }
         }
         let next = assign(&centres);

@@ -1,6 +1,6 @@
 //! Data for classification: few short answers that repeat.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::dataset::{Dataset, normalised};
 use super::super::dialogue::{Dialogue, Finding, Severity, count, excerpt};
@@ -32,7 +32,7 @@ pub(in crate::data) fn label_of_rows(data: &Dataset) -> Option<Vec<String>> {
             && !answer.contains('\n')
     };
     let labels: Vec<String> = data.rows.iter().map(|row| row.answer().trim().to_owned()).collect();
-    let distinct: BTreeMap<&str, ()> = labels.iter().map(|label| (label.as_str(), ())).collect();
+    let distinct: BTreeSet<&str> = labels.iter().map(String::as_str).collect();
     let fits = distinct.len() >= 2
         && distinct.len() * PER_LABEL <= labels.len()
         && data.rows.iter().all(|row| row.is_single_turn() && is_label(row.answer()));

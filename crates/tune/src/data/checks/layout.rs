@@ -82,7 +82,7 @@ impl LegacyLayout {
         if self.present("legacy_separator", &explanation, data, dialogue, sample) {
             data.rows.iter_mut().for_each(|row| {
                 edit_prompt(row, |prompt| {
-                    prompt.truncate(prompt.strip_suffix(found.as_str()).map_or(prompt.len(), str::len))
+                    prompt.truncate(prompt.strip_suffix(found.as_str()).map_or(prompt.len(), str::len));
                 });
             });
         }
@@ -110,7 +110,7 @@ impl LegacyLayout {
         if self.present("legacy_stop_suffix", &explanation, data, dialogue, sample) {
             data.rows.iter_mut().for_each(|row| {
                 edit_completion(row, |text| {
-                    text.truncate(text.strip_suffix(found.as_str()).map_or(text.len(), str::len))
+                    text.truncate(text.strip_suffix(found.as_str()).map_or(text.len(), str::len));
                 });
             });
         }

@@ -11,7 +11,7 @@ mod personal_patterns;
 mod prefixes;
 mod similar;
 
-pub(super) use answers::{ContradictoryAnswers, Refusals, UpperCase};
+pub(super) use answers::{ContradictoryAnswers, Refusals, UpperCase, is_refusal};
 pub(super) use conversations::{SystemMessages, TurnOrder};
 pub(super) use duplicates::{ExactDuplicates, Leakage, NearDuplicates, inseparable};
 pub(super) use filters::{OffensiveText, OverlongExamples, TooFew};

@@ -138,7 +138,7 @@ fn luhn(digits: &[u32]) -> bool {
             (_, twice) => twice,
         })
         .sum();
-    sum % 10 == 0 && digits.iter().any(|digit| *digit != 0)
+    sum.is_multiple_of(10) && digits.iter().any(|digit| *digit != 0)
 }
 
 /// Runs of capital letters and digits, with single spaces or hyphens between their groups, that `accept` knows.
@@ -154,7 +154,8 @@ fn codes(text: &str, accept: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
         let mut ends = Vec::new();
         for end in start + 1..=bytes.len().min(start + 45) {
             let (last, next) = (bytes[end - 1], bytes.get(end).copied());
-            if !part(last) && !(matches!(last, b' ' | b'-') && part(bytes[end - 2])) {
+            let joins = matches!(last, b' ' | b'-') && part(bytes[end - 2]);
+            if !part(last) && !joins {
                 break;
             }
             if part(last) && !next.is_some_and(|b| b.is_ascii_alphanumeric()) {
@@ -257,8 +258,9 @@ fn is_phone(text: &str, run: &Range<usize>) -> bool {
 }
 
 fn looks_like_date(groups: &[usize], number: &str) -> bool {
-    let date = matches!(groups, [4, 2, 2, ..] | [2, 2, 4, ..] | [1, 2, 4, ..] | [2, 1, 4, ..] | [1, 1, 4, ..]);
-    date && !number.starts_with(['+', '(']) || groups.iter().all(|n| *n <= 2)
+    let date = matches!(groups, [4, 2, 2, ..] | [1 | 2, 1 | 2, 4, ..]);
+    // A social security number that is not valid is no phone number either.
+    groups == [3, 2, 4] || date && !number.starts_with(['+', '(']) || groups.iter().all(|n| *n <= 2)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(in crate::data) struct Decoded {
 }
 
 /// Decodes `bytes`: by a byte-order mark, as UTF-8, as UTF-16 when every other byte is NUL, or by the statistics of the
-/// letters (GB18030, Windows-1252, Shift_JIS and so on).
+/// letters (GB18030, Windows-1252, `Shift_JIS` and so on).
 pub(in crate::data) fn decode(bytes: &[u8]) -> Decoded {
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         return decode_as(encoding, bytes.get(mark..).unwrap_or_default());
@@ -25,6 +25,12 @@ pub(in crate::data) fn decode(bytes: &[u8]) -> Decoded {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Decoded { text: text.to_owned(), guessed: None, damaged: false };
     }
+    // Letters of several bytes hardly come about by chance, so a few broken places among many are damaged UTF-8.
+    let utf8 = decode_as(UTF_8, bytes);
+    let letters = utf8.text.chars().filter(|c| !c.is_ascii() && *c != char::REPLACEMENT_CHARACTER).count();
+    if letters > 4 * broken(&utf8.text) {
+        return utf8;
+    }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(bytes, true);
     let guess = detector.guess(None, Utf8Detection::Deny);
@@ -34,8 +40,6 @@ pub(in crate::data) fn decode(bytes: &[u8]) -> Decoded {
     if !decoded.damaged {
         return decoded;
     }
-    // Mostly UTF-8 with a few broken bytes is likelier than any other encoding that has broken bytes too.
-    let utf8 = decode_as(UTF_8, bytes);
     if broken(&utf8.text) <= broken(&decoded.text) { utf8 } else { decoded }
 }
 

@@ -155,8 +155,8 @@ impl<'a> LineCounter<'a> {
 
     fn line_of(&mut self, part: &str) -> u64 {
         let offset = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        let passed = self.text.as_bytes().get(self.at..offset).unwrap_or_default();
-        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        let passed = self.text.get(self.at..offset).unwrap_or_default();
+        self.line += passed.matches('\n').count() as u64;
         self.at = self.at.max(offset);
         self.line
     }
