@@ -13,7 +13,7 @@ use anser_core::{
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
-    SearchRequest, ServedModels, TunedModel,
+    SearchRequest, ServedModels, TunedModel, abstention_text, grounded_messages, numbered_passages,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -400,4 +400,39 @@ fn retrieval_and_answers_are_measured() -> std::result::Result<(), EngineError> 
     assert!(answers.citations > 0);
     assert_eq!(answers.misses.iter().map(|m| m.kind).collect::<Vec<_>>(), [MissKind::NoKeyFact]);
     Ok(())
+}
+
+#[test]
+fn the_request_says_which_model_writes() {
+    let shop = Shop::open("The return label costs 2.95 euros.");
+    let ask = |model: &str| {
+        let question = "What does the label to return an article cost?";
+        let request = AnswerRequest { model: Some(model.to_owned()), ..AnswerRequest::new(question) };
+        shop.engine.answer("faq", &request, &CancelToken::new(), &mut |_| {})
+    };
+    assert_eq!(ask("speaker").unwrap().text, "The return label costs 2.95 euros.");
+    let unknown = ask("ft:speaker:anser::unknown1").unwrap_err();
+    assert_eq!((unknown.kind(), unknown.param()), (ErrorKind::NotFound, Some("model")));
+}
+
+#[test]
+fn training_context_is_what_the_model_would_be_asked() {
+    let shop = Shop::open("The return label costs 2.95 euros.");
+    let question = "What does the label to return an article cost?";
+    let cancel = CancelToken::new();
+    let context = shop.engine.training_context("faq", question, &cancel).unwrap();
+    let (answer, ..) = shop.ask(question);
+    assert_eq!(context.shown, answer.passages);
+    assert!(!context.declined && context.candidates.len() > context.shown.len());
+    assert_eq!(shop.speaker.asked.lock()[0], grounded_messages(question, &context.shown));
+    let distractors = numbered_passages(context.candidates.iter().rev());
+    assert_eq!(distractors.iter().map(|p| p.number).collect::<Vec<_>>(), [1, 2, 3]);
+    let prompt = grounded_messages(question, &distractors).pop().unwrap().content;
+    assert!(prompt.contains("[3] How can I return an article?"), "{prompt}");
+
+    let unrelated = "Who painted sunflowers?";
+    assert!(shop.engine.training_context("faq", unrelated, &cancel).unwrap().declined);
+    assert_eq!(shop.ask(unrelated).0.text, abstention_text(unrelated));
+    let empty = shop.engine.training_context("faq", " ", &cancel).unwrap_err();
+    assert_eq!(empty.param(), Some("question"));
 }
