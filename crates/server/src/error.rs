@@ -298,6 +298,9 @@ impl From<EngineError> for ApiError {
         let api = match &error {
             EngineError::TrainingFile { .. } => api.with_code("invalid_training_file"),
             EngineError::WrongState { .. } => api.with_code("wrong_state"),
+            error if error.kind() == ErrorKind::NotFound && error.param() == Some("model") => {
+                api.with_code("model_not_found")
+            }
             _ => api,
         };
         match error.param() {

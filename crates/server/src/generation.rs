@@ -19,6 +19,23 @@ pub(crate) struct Written {
     pub(crate) usage: TokenUsage,
 }
 
+/// What is to be written.
+pub(crate) struct Wanted<'a> {
+    /// The request's name for the prompt.
+    pub(crate) param: &'static str,
+    pub(crate) prompt: Prompt<'a>,
+    pub(crate) options: &'a GenerateOptions,
+    /// Whether the request wants nothing after this, so that it may be cancelled with it.
+    pub(crate) is_last: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// The only text of a request.
+    pub(crate) fn only(param: &'static str, prompt: Prompt<'a>, options: &'a GenerateOptions) -> Self {
+        Self { param, prompt, options, is_last: true }
+    }
+}
+
 /// The chat model of that name: the base or a tuned one, loaded if need be.
 pub(crate) fn chat_model(work: &Work, name: &str) -> ApiResult<Arc<dyn Generator>> {
     work.engine().models().chat(Some(name)).map_err(|error| match error.kind() {
@@ -27,27 +44,26 @@ pub(crate) fn chat_model(work: &Work, name: &str) -> ApiResult<Arc<dyn Generator
     })
 }
 
-/// Generates; `param` is the request's name for the prompt. `release` gets the text piece by piece, as far as the filter
+/// Generates. `release` gets the text piece by piece, as far as the filter
 /// lets it through.
 pub(crate) fn write(
     work: &Work,
     generator: &dyn Generator,
-    (param, prompt): (&'static str, Prompt<'_>),
-    options: &GenerateOptions,
+    wanted: &Wanted<'_>,
     release: &mut Release<'_>,
 ) -> ApiResult<Written> {
     let mut filter = ReplyFilter::new(work);
     let mut outcome = Ok(());
     let generation = generator
-        .generate(prompt, options, &work.cancel, &mut |delta| {
+        .generate(wanted.prompt, wanted.options, &work.cancel, &mut |delta| {
             if outcome.is_ok() && !filter.flagged() {
                 outcome = filter.push(delta, release);
-                if outcome.is_err() || filter.flagged() {
+                if outcome.is_err() || filter.flagged() && wanted.is_last {
                     work.cancel.cancel();
                 }
             }
         })
-        .map_err(|error| ApiError::from(error).into_context_overflow(param))?;
+        .map_err(|error| ApiError::from(error).into_context_overflow(wanted.param))?;
     work.metrics().generated(generation.usage);
     outcome?;
     if !filter.flagged() {

@@ -155,8 +155,17 @@ impl Metrics {
         }
     }
 
-    /// All figures as text, with what there is now.
-    pub(crate) fn render(&self, stock: &Stock) -> Result<String, std::fmt::Error> {
+    /// All figures as text, with what there is now, or was when it could be counted last.
+    pub(crate) fn render(&self, stock: Option<&Stock>) -> Result<String, std::fmt::Error> {
+        if let Some(stock) = stock {
+            self.count(stock);
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn count(&self, stock: &Stock) {
         self.tuned_models.set(stock.tuned_models);
         self.tuned_models_loaded.set(stock.tuned_models_loaded);
         // States that no job is in any more are told as 0 rather than left out.
@@ -166,9 +175,6 @@ impl Metrics {
             let labels = JobLabels { kind: kind.to_owned(), state: state.as_str().to_owned() };
             self.jobs.get_or_create(&labels).set(found.map_or(0, |(.., count)| *count));
         }
-        let mut text = String::new();
-        encode(&mut text, &self.registry)?;
-        Ok(text)
     }
 
     pub(crate) fn request_began(&self) {

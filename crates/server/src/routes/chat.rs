@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use crate::call::{EngineCall, Work};
 use crate::error::ApiResult;
 use crate::extract;
-use crate::generation::{self, chat_model};
+use crate::generation::{self, Wanted, chat_model};
 use crate::sse::{EventSink, openai_failure};
 use crate::state::unix_now;
 use crate::wire::chat::request::ChatRequest;
@@ -29,8 +29,8 @@ fn complete(work: &Work, request: &ChatRequest) -> ApiResult<ChatCompletion> {
     let header = Header::new(request.model.clone(), unix_now());
     let (messages, options) = (request.conversation()?, request.decoding()?);
     let generator = chat_model(work, &request.model)?;
-    let prompt = ("messages", Prompt::Chat(&messages));
-    let written = generation::write(work, generator.as_ref(), prompt, &options, &mut |_| Ok(()))?;
+    let wanted = Wanted::only("messages", Prompt::Chat(&messages), &options);
+    let written = generation::write(work, generator.as_ref(), &wanted, &mut |_| Ok(()))?;
     Ok(header.completion(written.text, written.finish_reason, written.usage))
 }
 
@@ -41,8 +41,8 @@ fn stream(work: &Work, sink: &EventSink<'_>, request: &ChatRequest) -> ApiResult
     let generator = chat_model(work, &request.model)?;
 
     let mut begun = false;
-    let prompt = ("messages", Prompt::Chat(&messages));
-    let written = generation::write(work, generator.as_ref(), prompt, &options, &mut |piece| {
+    let wanted = Wanted::only("messages", Prompt::Chat(&messages), &options);
+    let written = generation::write(work, generator.as_ref(), &wanted, &mut |piece| {
         // The role is sent with the first text, so that a prompt that is refused can still be answered with a status.
         if !std::mem::replace(&mut begun, true) {
             sink.data(&writer.role())?;

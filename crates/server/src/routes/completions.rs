@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::call::{EngineCall, Work};
 use crate::error::{ApiError, ApiResult};
 use crate::extract;
-use crate::generation::{self, Written, chat_model};
+use crate::generation::{self, Wanted, Written, chat_model};
 use crate::sse::{EventSink, openai_failure};
 use crate::state::unix_now;
 use crate::wire::completions::{CompletionChoice, CompletionHeader, CompletionRequest};
@@ -90,18 +90,15 @@ fn each(
             }
             on_piece(at, piece)
         };
-        let written = match &options {
-            Some(options) => {
-                let options =
-                    GenerateOptions { seed: options.seed.map(|seed| seed.wrapping_add(at as u64)), ..options.clone() };
-                let prompt = ("prompt", Prompt::Text(prompt));
-                generation::write(work, generator.as_ref(), prompt, &options, &mut show)?
-            }
-            None => {
-                let prompt_tokens = generator.count_tokens(prompt)?;
-                let usage = TokenUsage { prompt_tokens, completion_tokens: 0 };
-                Written { text: String::new(), finish_reason: FinishReason::Length, usage }
-            }
+        let written = if let Some(options) = &options {
+            let seed = options.seed.map(|seed| seed.wrapping_add(at as u64));
+            let options = GenerateOptions { seed, ..options.clone() };
+            let (prompt, is_last) = (Prompt::Text(prompt), at + 1 == prompts.len());
+            let wanted = Wanted { param: "prompt", prompt, options: &options, is_last };
+            generation::write(work, generator.as_ref(), &wanted, &mut show)?
+        } else {
+            let usage = TokenUsage { prompt_tokens: generator.count_tokens(prompt)?, completion_tokens: 0 };
+            Written { text: String::new(), finish_reason: FinishReason::Length, usage }
         };
         show("")?;
         on_end(at, prompt, written)?;

@@ -28,8 +28,10 @@ pub(crate) async fn ready(State(app): State<AppState>) -> ApiResult<Json<Value>>
 
 /// Every figure, in the text format that Prometheus reads.
 pub(crate) async fn figures(State(app): State<AppState>, call: EngineCall) -> ApiResult<Response> {
-    let stock = call.run(|work| stock(work.engine())).await?;
-    let text = app.metrics.render(&stock).map_err(|error| {
+    // Figures of requests are wanted most when the database is in trouble.
+    let stock = call.run(|work| stock(work.engine())).await;
+    let stock = stock.inspect_err(|error| tracing::warn!(error = error.message(), "jobs and models cannot be counted"));
+    let text = app.metrics.render(stock.ok().as_ref()).map_err(|error| {
         ApiError::of_kind(anser_core::ErrorKind::Internal, format!("the metrics cannot be written: {error}"))
     })?;
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())

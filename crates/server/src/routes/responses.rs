@@ -9,7 +9,7 @@ use crate::call::{EngineCall, Work};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{self, Path};
 use crate::filter::ReplyFilter;
-use crate::generation::{self, chat_model, refuse_cancelled};
+use crate::generation::{self, Wanted, chat_model, refuse_cancelled};
 use crate::sse::responses_failure;
 use crate::state::unix_now;
 use crate::wire::responses::events::{Emit, ResponseWriter};
@@ -55,8 +55,8 @@ fn respond(work: &Work, request: &ResponsesRequest, emit: &mut Emit<'_>) -> ApiR
     }
     // The beginning is sent with the first text, so that a prompt that is refused can still be answered with a status.
     let mut begun = false;
-    let prompt = ("input", Prompt::Chat(&messages));
-    let written = generation::write(work, generator.as_ref(), prompt, &options, &mut |piece| {
+    let wanted = Wanted::only("input", Prompt::Chat(&messages), &options);
+    let written = generation::write(work, generator.as_ref(), &wanted, &mut |piece| {
         if !std::mem::replace(&mut begun, true) {
             writer.begin()?;
         }
@@ -166,7 +166,7 @@ impl GroundedStream<'_, '_, '_> {
     fn found(&mut self, question: &str, results: Option<Vec<SearchResult>>) -> ApiResult<()> {
         self.writer.begin()?;
         let search = self.writer.search(question)?;
-        self.writer.found(search, results)
+        self.writer.found(&search, results)
     }
 
     fn delta(&mut self, text: &str) -> ApiResult<()> {

@@ -263,6 +263,7 @@ impl From<TrainingMetrics> for Metrics {
 
 /// One checkpoint, which can be chatted with like a finished model.
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 pub(crate) struct Checkpoint {
     id: String,
     object: &'static str,

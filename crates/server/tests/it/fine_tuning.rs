@@ -48,7 +48,7 @@ fn data(reply: &Reply) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_goes_from_its_files_to_a_model_that_answers() {
-    let service = Service::new();
+    let service = Service::new().with_shop().await;
     let (training, validation) = (with_file(&service, "a").await, with_file(&service, "b").await);
     let body = json!({
         "model": CHAT, "training_file": training, "validation_file": validation, "suffix": "style",
@@ -172,6 +172,9 @@ async fn chat(service: &Service, model: &str) {
     assert_eq!(reply.json()["choices"][0]["text"], format!("{model} says hello."));
     let reply = service.post("/v1/responses", &json!({"model": model, "input": "hi"})).await;
     assert_eq!(reply.json()["output"][0]["content"][0]["text"], format!("{model} says hello."));
+    let question = json!({"question": "Within how many days are parcels returned?", "model": model});
+    assert_eq!(service.post("/v1/collections/shop/answers", &question).await.status, 200);
+    assert_eq!(service.fake.generated_by(), model);
     let listed = service.get("/v1/models").await.json();
     let ours = listed["data"].as_array().unwrap().iter().find(|one| one["id"] == model).unwrap().clone();
     assert_eq!((&ours["object"], &ours["loaded"], &ours["role"]), (&json!("model"), &json!(true), &json!("chat")));
@@ -188,6 +191,9 @@ async fn deleted(service: &Service, model: &str) {
         let body = json!({"model": name, "messages": [{"role": "user", "content": "hi"}]});
         assert_eq!(service.post("/v1/chat/completions", &body).await.failure(404).1, "model_not_found");
     }
+    let question = json!({"question": "Within how many days are parcels returned?", "model": model});
+    let reply = service.post("/v1/collections/shop/answers", &question).await;
+    assert_eq!(reply.failure(404).1, "model_not_found");
     assert_eq!(service.delete(&path).await.failure(404).1, "model_not_found");
     let (_, code, message) = service.delete(&format!("/v1/models/{CHAT}")).await.failure(403);
     assert_eq!(code, "base_model");

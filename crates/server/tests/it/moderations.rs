@@ -33,7 +33,7 @@ fn service(filters: bool) -> Service {
     for at in 0..60 {
         let weather = json!({"text": format!("thunder thunder lightning {at}"), "categories": CATEGORIES});
         let parcel = json!({"text": format!("parcels are returned within days {at}"), "categories": []});
-        lines.push_str(&format!("{weather}\n{parcel}\n"));
+        lines.extend([weather.to_string(), "\n".to_owned(), parcel.to_string(), "\n".to_owned()]);
     }
     std::fs::write(&file, lines).unwrap();
     service.engine.train_moderation(&file, &CancelToken::new()).unwrap();
@@ -133,5 +133,18 @@ async fn a_stream_ends_before_the_first_harmful_sentence() {
         let told: String = chunks.iter().filter_map(|c| c["choices"][0]["delta"]["content"].as_str()).collect();
         assert_eq!(told, shown);
         assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], reason);
+    }
+}
+
+#[tokio::test]
+async fn a_withheld_completion_does_not_take_the_next_one_with_it() {
+    let service = service(true);
+    for (prompts, withheld) in [([HARMFUL, HARMLESS], [true, false]), ([HARMLESS, HARMFUL], [false, true])] {
+        let body = json!({"model": CHAT, "prompt": prompts, "max_tokens": 99});
+        let reply = service.post("/v1/completions", &body).await.json();
+        for (choice, withheld) in reply["choices"].as_array().unwrap().iter().zip(withheld) {
+            assert_eq!(choice["text"] == "", withheld, "{reply}");
+            assert_eq!(choice["finish_reason"], if withheld { "content_filter" } else { "stop" });
+        }
     }
 }

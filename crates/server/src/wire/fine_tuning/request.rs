@@ -144,7 +144,8 @@ fn method(given: Option<&Map<String, Value>>) -> ApiResult<(Method<'_>, Objectiv
 fn merge(into: &mut Hyperparameters, given: &Map<String, Value>, path: &str, kind: MethodKind) -> ApiResult<()> {
     const KNOWN: [&str; 3] = ["batch_size", "learning_rate_multiplier", "n_epochs"];
     let own_beta = kind == MethodKind::Preference && path != "hyperparameters";
-    if let Some(stray) = given.keys().find(|key| !KNOWN.contains(&key.as_str()) && !(own_beta && *key == "beta")) {
+    let known = |key: &str| KNOWN.contains(&key) || own_beta && key == "beta";
+    if let Some(stray) = given.keys().find(|key| !known(key)) {
         let param = format!("{path}.{}", excerpt(stray));
         let beta = if own_beta { " and beta" } else { "" };
         let message = format!(
@@ -261,7 +262,7 @@ fn check_parts(parts: &TrainableParts) -> ApiResult<()> {
     match parts {
         TrainableParts::Lora(lora) => match lora {
             LoraOptions { rank: 0, .. } => wrong("rank", "at least 1"),
-            lora if !(lora.alpha > 0.0) => wrong("alpha", "above 0"),
+            lora if lora.alpha <= 0.0 => wrong("alpha", "above 0"),
             lora if !(0.0..1.0).contains(&lora.dropout) => wrong("dropout", "at least 0 and below 1"),
             lora if lora.target_modules.is_empty() => wrong("target_modules", "a list of at least one matrix"),
             lora => {

@@ -53,7 +53,7 @@ impl<'a> ResponseWriter<'a> {
     }
 
     /// The search has ended; `results` are listed when they were asked for.
-    pub(crate) fn found(&mut self, search: OpenSearch, results: Option<Vec<SearchResult>>) -> ApiResult<()> {
+    pub(crate) fn found(&mut self, search: &OpenSearch, results: Option<Vec<SearchResult>>) -> ApiResult<()> {
         let at = self.output.len();
         self.send("response.file_search_call.completed", json!({"output_index": at, "item_id": search.id}))?;
         let item = search.item("completed", results);

@@ -40,6 +40,7 @@ struct Shared {
     decoding: Mutex<Option<GenerateOptions>>,
     conversation: Mutex<Vec<ChatMessage>>,
     prompt_text: Mutex<Option<String>>,
+    generated_by: Mutex<String>,
 }
 
 impl Fake {
@@ -91,6 +92,11 @@ impl Fake {
     /// The text of the last generation that was asked to continue one.
     pub(crate) fn prompt_text(&self) -> Option<String> {
         self.0.prompt_text.lock().clone()
+    }
+
+    /// The model of the last generation.
+    pub(crate) fn generated_by(&self) -> String {
+        self.0.generated_by.lock().clone()
     }
 
     fn loadable(&self) -> Result<()> {
@@ -252,6 +258,7 @@ impl Generator for FakeGenerator {
         on_delta: &mut dyn FnMut(&str),
     ) -> Result<Generation> {
         let shared = &self.fake.0;
+        shared.generated_by.lock().clone_from(&self.info.model);
         *shared.decoding.lock() = Some(options.clone());
         let messages = match prompt {
             Prompt::Chat(messages) => messages.to_vec(),

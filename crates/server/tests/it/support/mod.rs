@@ -117,7 +117,7 @@ pub(crate) fn form(parts: &[(&str, Option<&str>, &str)]) -> (String, String) {
         let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{filename}\r\n\r\n");
         body.extend([head.as_str(), contents, "\r\n"]);
     }
-    body.push_str(&format!("--{BOUNDARY}--\r\n"));
+    body.extend(["--", BOUNDARY, "--\r\n"]);
     (format!("multipart/form-data; boundary={BOUNDARY}"), body)
 }
 
