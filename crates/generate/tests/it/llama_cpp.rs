@@ -85,36 +85,36 @@ fn llama_cpp_reads_exported_files_and_says_the_same() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let files = real_model::files();
-    let mut base = BaseModel::open(&files.path("model.gguf").unwrap()).unwrap();
+    let gguf = real_model::files().path("model.gguf").unwrap();
+    let mut base = BaseModel::open(&gguf).unwrap();
     let adapter = adapter(&base);
     let model_folder = folder.path().join("folder");
     export_safetensors(&mut base, None, &model_folder).unwrap();
     let mut from_folder = BaseModel::open(&model_folder).unwrap();
-    for (name, format) in [("F16", GgufFormat::F16), ("Q8_0", GgufFormat::Q8_0), ("Q4_1", GgufFormat::Q4_1)] {
-        for (kind, base, adapter) in [
-            ("base", &mut base, None),
-            ("merged", &mut base_again(&files.path("model.gguf").unwrap()), Some(&adapter)),
-            ("from a folder", &mut from_folder, None),
-        ] {
-            let path = folder.path().join("exported.gguf");
-            export_gguf(base, adapter, format, &path).unwrap();
-            let generator = LlamaGenerator::open("exported", &path, &GeneratorOptions::default()).unwrap();
-            let own = ours(&generator);
-            drop(generator);
-            let Some(theirs) = llama_cpp(&python, &path) else {
-                println!("skipped: {python} has no xllamacpp");
-                return;
-            };
-            let equal = own.iter().zip(&theirs).filter(|(own, theirs)| own.trim() == theirs.trim()).count();
-            println!("{name} {kind}: {equal} of {} replies are equal", own.len());
-            for (own, theirs) in own.iter().zip(&theirs).filter(|(own, theirs)| own.trim() != theirs.trim()) {
-                println!("  ours   {own:?}\n  theirs {theirs:?}");
-            }
+    let path = folder.path().join("exported.gguf");
+    for (what, format, base, adapter) in [
+        ("F16", GgufFormat::F16, &mut base, None),
+        ("F16 merged", GgufFormat::F16, &mut BaseModel::open(&gguf).unwrap(), Some(&adapter)),
+        ("F16 from a folder", GgufFormat::F16, &mut from_folder, None),
+        ("Q8_0", GgufFormat::Q8_0, &mut BaseModel::open(&gguf).unwrap(), None),
+        ("Q4_1", GgufFormat::Q4_1, &mut BaseModel::open(&gguf).unwrap(), None),
+    ] {
+        export_gguf(base, adapter, format, &path).unwrap();
+        let generator = LlamaGenerator::open("exported", &path, &GeneratorOptions::default()).unwrap();
+        let own = ours(&generator);
+        drop(generator);
+        let Some(theirs) = llama_cpp(&python, &path) else {
+            println!("skipped: {python} has no xllamacpp");
+            return;
+        };
+        let differ: Vec<_> = own.iter().zip(&theirs).filter(|(own, theirs)| own.trim() != theirs.trim()).collect();
+        println!("{what}: {} of {} replies are equal", own.len() - differ.len(), own.len());
+        for (own, theirs) in &differ {
+            println!("  ours   {own:?}\n  theirs {theirs:?}");
         }
+        // With quantised weights llama.cpp rounds the activations to eight bits as well, and a model of this size then
+        // takes another turn at close choices; a file that was laid out wrongly would agree on nothing.
+        let allowed = if format == GgufFormat::F16 { 0 } else { own.len() - 2 };
+        assert!(differ.len() <= allowed, "{what}");
     }
-}
-
-fn base_again(path: &Path) -> BaseModel {
-    BaseModel::open(path).unwrap()
 }

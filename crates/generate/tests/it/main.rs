@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod adapters;
 mod damaged;
+mod folders;
 mod llama_cpp;
 mod real_model;
+mod scoring;
 mod tiny;
 mod tiny_model;
