@@ -25,11 +25,18 @@ pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, g
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use evaluate::metrics;
-pub use evaluate::{AnswerEvaluation, AnswerMiss, LabelledQuestion, MissKind, RetrievalEvaluation, RetrievalMiss};
+pub use evaluate::{
+    AnswerEvaluation, AnswerMiss, LabelledQuestion, MissKind, RetrievalEvaluation, RetrievalMiss, TextMeans,
+};
+pub use evaluate::{
+    Arm, ArmAnswer, ArmSummary, Comparison, EvaluatedExample, HeldOutExample, HeldOutPrompt, Measure, Outcome,
+    TunedEvaluation, TunedEvaluationRequest,
+};
 pub use evaluate::{
     Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference,
     exact_binomial, mcnemar, paired_bootstrap,
 };
+pub use evaluate::{GeneralAnswer, GeneralComparison, PromotionReport};
 pub use files::{FilePurpose, FileStatus, FileUpload, StoredFile};
 pub use ingest::{
     AttributeField, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS, ResolvedField,

@@ -6,6 +6,7 @@ use anser_core::{Answer, CancelToken, Citation, DocumentId, Progress, ProgressUn
 use anser_index::Collection;
 use serde::Serialize;
 
+use super::metrics::{TextScores, corpus_bleu};
 use super::{LabelledQuestion, share};
 use crate::{AnswerRequest, Engine, EngineError};
 
@@ -46,8 +47,48 @@ pub struct AnswerEvaluation {
     pub max_seconds: f64,
     /// Tokens written, in all.
     pub completion_tokens: usize,
+    /// Answers compared with references, where questions carry one.
+    pub text: Option<TextMeans>,
     /// Answers that were not as they should be.
     pub misses: Vec<AnswerMiss>,
+}
+
+/// Means of the text metrics over the answerable questions that carry a reference. An abstention is an answer like any
+/// other.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct TextMeans {
+    /// Questions with a reference.
+    pub questions: usize,
+    /// Share of answers that equal the reference once normalised.
+    pub exact_match: f64,
+    /// Mean F1 of words.
+    pub token_f1: f64,
+    /// BLEU over all answers together, in [0, 100].
+    pub bleu: f64,
+    /// Mean F1 of shared words.
+    pub rouge_1: f64,
+    /// Mean F1 of shared pairs of words.
+    pub rouge_2: f64,
+    /// Mean F1 of the longest common subsequence.
+    pub rouge_l: f64,
+}
+
+impl TextMeans {
+    /// Over pairs of answer and reference; `None` without any.
+    fn of(pairs: &[(String, String)]) -> Option<Self> {
+        let scores: Vec<TextScores> =
+            pairs.iter().map(|(answer, reference)| TextScores::of(answer, reference)).collect();
+        let mean = |of: fn(&TextScores) -> f64| scores.iter().map(of).sum::<f64>() / scores.len() as f64;
+        (!scores.is_empty()).then(|| Self {
+            questions: scores.len(),
+            exact_match: mean(|s| f64::from(u8::from(s.exact_match))),
+            token_f1: mean(|s| s.token_f1),
+            bleu: corpus_bleu(pairs.iter().map(|(answer, reference)| (answer.as_str(), reference.as_str()))).score,
+            rouge_1: mean(|s| s.rouge_1),
+            rouge_2: mean(|s| s.rouge_2),
+            rouge_l: mean(|s| s.rouge_l),
+        })
+    }
 }
 
 /// What was wrong with an answer.
@@ -95,6 +136,7 @@ impl Engine {
         let stored = self.collection(collection)?;
         progress.start("answering", Some(questions.len() as u64), ProgressUnit::Items);
         let mut evaluation = AnswerEvaluation::default();
+        let mut pairs = Vec::new();
         let all = Instant::now();
         for (done, question) in (1..).zip(questions) {
             let started = Instant::now();
@@ -103,9 +145,13 @@ impl Engine {
             evaluation.max_seconds = evaluation.max_seconds.max(started.elapsed().as_secs_f64());
             evaluation.invalid_citations += invalid_citations(&answer, &stored)?;
             evaluation.add(question, &answer);
+            if let Some(reference) = question.reference.as_ref().filter(|_| question.answerable()) {
+                pairs.push((answer.text, reference.clone()));
+            }
             progress.set(done);
         }
         progress.finish();
+        evaluation.text = TextMeans::of(&pairs);
         evaluation.conclude(all.elapsed().as_secs_f64());
         Ok(evaluation)
     }
@@ -196,6 +242,7 @@ mod tests {
             question: "?".into(),
             answers: answers.iter().map(|a| DocumentId::new(*a).unwrap()).collect(),
             key_fact: facts.iter().map(|f| (*f).to_owned()).collect(),
+            reference: None,
         }
     }
 

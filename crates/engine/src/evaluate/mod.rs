@@ -2,16 +2,23 @@
 
 mod answers;
 pub mod metrics;
+mod promotion;
 mod questions;
 mod retrieval;
 mod significance;
+mod tuned;
 
-pub use answers::{AnswerEvaluation, AnswerMiss, MissKind};
+pub use answers::{AnswerEvaluation, AnswerMiss, MissKind, TextMeans};
+pub use promotion::{GeneralAnswer, GeneralComparison, PromotionReport};
 pub use questions::LabelledQuestion;
 pub use retrieval::{RetrievalEvaluation, RetrievalMiss};
 pub use significance::{
     Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference,
     exact_binomial, mcnemar, paired_bootstrap,
+};
+pub use tuned::{
+    Arm, ArmAnswer, ArmSummary, Comparison, EvaluatedExample, HeldOutExample, HeldOutPrompt, Measure, Outcome,
+    TunedEvaluation, TunedEvaluationRequest,
 };
 
 /// `part / whole`, 0 for nothing of nothing.

@@ -24,6 +24,9 @@ pub struct LabelledQuestion {
     /// Texts of which a right answer holds at least one. Case and runs of white space do not matter.
     #[serde(default)]
     pub key_fact: Vec<String>,
+    /// A whole right answer, with which text metrics compare.
+    #[serde(default, alias = "answer", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
 }
 
 impl LabelledQuestion {
@@ -86,6 +89,8 @@ impl LabelledQuestion {
             Some("the question is empty")
         } else if self.key_fact.iter().any(|fact| fact.trim().is_empty()) {
             Some("a key_fact is empty, and every answer would hold it")
+        } else if self.reference.as_ref().is_some_and(|reference| reference.trim().is_empty()) {
+            Some("the reference is empty; leave it out when there is none")
         } else {
             None
         }
@@ -120,6 +125,7 @@ mod tests {
             ("{\"id\":\"2\",\"question\":\" \"}", "line 2: the question is empty"),
             ("{\"id\":\"2\",\"question\":\"a\",\"key_fact\":[\"\"]}", "line 2: a key_fact is empty"),
             ("{\"id\":\"2\",\"question\":\"a\",\"answers\":[\"\"]}", "line 2: "),
+            ("{\"id\":\"2\",\"question\":\"a\",\"reference\":\" \"}", "line 2: the reference is empty"),
         ] {
             let error = read(&format!("{good}{line}")).unwrap_err();
             assert!(error.contains(want), "{error} should hold {want}");

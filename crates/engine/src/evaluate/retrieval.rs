@@ -152,8 +152,13 @@ mod tests {
     }
 
     fn tally(relevant: &[&str], ranking: &[&str], k: usize) -> Tally {
-        let question =
-            LabelledQuestion { id: "q".into(), question: "?".into(), answers: ids(relevant), key_fact: Vec::new() };
+        let question = LabelledQuestion {
+            id: "q".into(),
+            question: "?".into(),
+            answers: ids(relevant),
+            key_fact: Vec::new(),
+            reference: None,
+        };
         let mut tally = Tally::default();
         tally.add(&question, &ids(ranking), k);
         tally

@@ -379,6 +379,7 @@ fn labelled(id: &str, question: &str, answers: &[&str], facts: &[&str]) -> Label
         question: question.into(),
         answers: answers.iter().map(|a| DocumentId::new(*a).unwrap()).collect(),
         key_fact: facts.iter().map(|f| (*f).to_owned()).collect(),
+        reference: None,
     }
 }
 
