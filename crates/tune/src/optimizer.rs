@@ -100,7 +100,6 @@ mod tests {
     }
 
     /// The formulas of the paper, word for word, in f64.
-    #[expect(clippy::many_single_char_names, reason = "the paper's letters")]
     fn reference(start: f64, gradients: &[f64], rates: &[f64], decay: f64) -> f64 {
         let (beta1, beta2, epsilon) = (0.9_f64, 0.999_f64, 1e-8);
         let (mut x, mut m, mut v) = (start, 0.0, 0.0);

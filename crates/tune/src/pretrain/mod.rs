@@ -78,13 +78,12 @@ pub fn pretrain(
     let texts = text::read(&options.texts)?;
     // The tokenizer that an earlier call left, or a new one.
     let tokenizer_folder = folder.join("tokenizer");
-    let tokenizer = match tokenizer::read_from(&tokenizer_folder)? {
-        Some(tokenizer) => tokenizer,
-        None => {
-            let tokenizer = tokenizer::train(&texts, options.vocabulary)?;
-            tokenizer::write(&tokenizer, &tokenizer_folder)?;
-            tokenizer
-        }
+    let tokenizer = if let Some(tokenizer) = tokenizer::read_from(&tokenizer_folder)? {
+        tokenizer
+    } else {
+        let tokenizer = tokenizer::train(&texts, options.vocabulary)?;
+        tokenizer::write(&tokenizer, &tokenizer_folder)?;
+        tokenizer
     };
     let vocabulary = tokenizer.get_vocab_size(true);
     let codec = Arc::new(ChatCodec::open(&tokenizer_folder, vocabulary)?);

@@ -83,6 +83,9 @@ fn train_until(
     }
 }
 
+/// Whether a run is to end with this event.
+type End = Box<dyn Fn(&TrainingEvent) -> bool>;
+
 fn at_step(wanted: usize) -> impl Fn(&TrainingEvent) -> bool {
     move |event| matches!(event, TrainingEvent::Step(metrics) if metrics.step == wanted)
 }
@@ -94,7 +97,7 @@ fn at_checkpoint(wanted: usize) -> impl Fn(&TrainingEvent) -> bool {
 #[test]
 fn a_run_that_was_ended_anywhere_goes_on_to_the_same_bits() {
     let bench = Workbench::new();
-    let rarely = trainer_in(&bench.path(""), Duration::from_secs(3600));
+    let rarely = trainer_in(&bench.path(""), Duration::from_hours(1));
     for (kind, request) in kinds(&bench) {
         let plan = bench.plan(&request);
         let straight_folder = bench.path(&format!("{kind}-straight"));
@@ -102,7 +105,7 @@ fn a_run_that_was_ended_anywhere_goes_on_to_the_same_bits() {
         let straight = Course::of(&told, &outcome.unwrap(), &straight_folder);
         assert_eq!(straight.rows.len(), 10);
 
-        let ends: [(&str, Box<dyn Fn(&TrainingEvent) -> bool>); 5] = [
+        let ends: [(&str, End); 5] = [
             ("first", Box::new(at_step(1))),
             ("middle", Box::new(at_step(5))),
             ("pass", Box::new(at_step(6))),
@@ -166,7 +169,7 @@ fn pauses_at_any_moment_change_nothing() {
 
 #[test]
 fn giving_up_keeps_nothing_and_a_pause_keeps_the_step() {
-    let bench = Workbench::saving_every(Duration::from_secs(3600));
+    let bench = Workbench::saving_every(Duration::from_hours(1));
     let plan = bench.plan(&bench.request());
     let state = |name: &str| bench.path(name).join("state/current.json");
     train_until(&bench.trainer, &plan, &bench.path("cancelled"), Some(StopReason::Cancel), &at_step(2));

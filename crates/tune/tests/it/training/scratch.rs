@@ -1,6 +1,7 @@
 //! Training from scratch on a text written here.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::Path;
 
 use anser_core::{ErrorKind, StopReason, StopSignal, TrainingEvent};
 use anser_generate::{BaseModel, LlamaGenerator};
@@ -13,15 +14,14 @@ fn text() -> String {
     let names = ["Ada", "Ben", "Cleo", "Dan"];
     let things = ["the lamp", "the red boat", "a pear", "the old key"];
     let places = ["by the river", "in the kitchen", "under the bridge"];
-    (0..400_usize)
-        .map(|at| {
-            let (name, thing, place) = (names[at % 4], things[(at / 3) % 4], places[(at * 7 / 5) % 3]);
-            format!("{name} found {thing} {place}. {name} put {thing} away and went home.\n")
-        })
-        .collect()
+    (0..400_usize).fold(String::new(), |mut text, at| {
+        let (name, thing, place) = (names[at % 4], things[(at / 3) % 4], places[(at * 7 / 5) % 3]);
+        writeln!(text, "{name} found {thing} {place}. {name} put {thing} away and went home.").unwrap();
+        text
+    })
 }
 
-fn options(folder: &std::path::Path) -> PretrainOptions {
+fn options(folder: &Path) -> PretrainOptions {
     let path = folder.join("text.txt");
     std::fs::write(&path, text()).unwrap();
     PretrainOptions {
@@ -39,9 +39,9 @@ fn options(folder: &std::path::Path) -> PretrainOptions {
     }
 }
 
-fn run(options: &PretrainOptions, folder: PathBuf) -> (anser_tune::PretrainOutcome, Told) {
+fn run(options: &PretrainOptions, folder: &Path) -> (anser_tune::PretrainOutcome, Told) {
     let mut told = Told::default();
-    let outcome = pretrain(options, &folder, &StopSignal::default(), &mut |event| told.0.push(event)).unwrap();
+    let outcome = pretrain(options, folder, &StopSignal::default(), &mut |event| told.0.push(event)).unwrap();
     (outcome, told)
 }
 
@@ -49,7 +49,7 @@ fn run(options: &PretrainOptions, folder: PathBuf) -> (anser_tune::PretrainOutco
 fn a_model_from_scratch_learns_what_counting_words_cannot() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path());
-    let (outcome, told) = run(&options, folder.path().join("run"));
+    let (outcome, told) = run(&options, &folder.path().join("run"));
     let (reached, counted) = (outcome.validation_perplexity.unwrap(), outcome.unigram_perplexity.unwrap());
     assert!(reached < counted / 5.0 && reached > 1.0, "{reached} against {counted}");
     assert!(outcome.training_perplexity < counted / 5.0);
@@ -72,7 +72,7 @@ fn a_model_from_scratch_learns_what_counting_words_cannot() {
 fn the_model_can_be_served() {
     use anser_core::{CancelToken, GenerateOptions, Generator as _, Prompt};
     let folder = tempfile::tempdir().unwrap();
-    let (outcome, _) = run(&options(folder.path()), folder.path().join("run"));
+    let (outcome, _) = run(&options(folder.path()), &folder.path().join("run"));
     let generator =
         LlamaGenerator::open("small", &outcome.folder, &anser_generate::GeneratorOptions::default()).unwrap();
     let options = GenerateOptions { max_tokens: Some(12), ..GenerateOptions::default() };
@@ -85,7 +85,7 @@ fn the_model_can_be_served() {
 fn an_interrupted_training_from_scratch_goes_on_to_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
     let options = PretrainOptions { epochs: 2, ..options(folder.path()) };
-    let (straight, told) = run(&options, folder.path().join("straight"));
+    let (straight, told) = run(&options, &folder.path().join("straight"));
     let mut steps: Vec<_> = told.steps().iter().map(exact).collect();
 
     let stop = StopSignal::default();
@@ -98,7 +98,7 @@ fn an_interrupted_training_from_scratch_goes_on_to_the_same_model() {
         before.0.push(event);
     });
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled);
-    let (resumed, after) = run(&options, interrupted);
+    let (resumed, after) = run(&options, &interrupted);
     let mut again: Vec<_> = before.steps().iter().chain(&after.steps()).map(exact).collect();
     steps.sort();
     again.sort();

@@ -11,7 +11,6 @@ use anser_tune::{LocalTrainer, TrainerOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-#[expect(dead_code, reason = "the other crate's tests use more of it")]
 #[path = "../../../../generate/tests/it/tiny_model.rs"]
 mod tiny_model;
 
@@ -41,7 +40,8 @@ impl Workbench {
 
     /// Writes JSON lines.
     pub(super) fn write(&self, name: &str, lines: &[Value]) -> PathBuf {
-        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let text: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        let text = text.join("\n") + "\n";
         std::fs::write(self.path(name), text).unwrap();
         self.path(name)
     }
