@@ -29,6 +29,10 @@ pub trait ModelLoader: Send + Sync {
     fn generator(&self) -> Result<Arc<dyn Generator>>;
     /// Loads a tuned model; an adapter shares the base's weights with whoever else has loaded that base.
     fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>>;
+    /// Loads another base model than [`ModelLoader::generator`], to be measured beside what was tuned from it.
+    fn other_base(&self, name: &str) -> Result<Arc<dyn Generator>> {
+        Err(Error::not_found(format!("the model \"{name}\" is not served here; start with --chat {name}")))
+    }
     /// Names of the models that can be fine-tuned.
     fn trainable(&self) -> Vec<String> {
         vec![self.generator_name().to_owned()]
@@ -111,8 +115,8 @@ impl ServedModels {
         self.loader.trainable()
     }
 
-    /// A chat model, loaded if need be: the base or a tuned model by its name, or, for `None`, the promoted one if there
-    /// is one and else the base. `NotFound` when there is no model of that name.
+    /// A chat model, loaded if need be: the base, a tuned model or the base of one by its name, or, for `None`, the
+    /// promoted one if there is one and else the base. `NotFound` when there is no model of that name.
     pub fn chat(&self, model: Option<&str>) -> Result<Arc<dyn Generator>> {
         let promoted;
         let name = match (model, &self.tuned) {
@@ -129,6 +133,9 @@ impl ServedModels {
         let Some((models, cache)) = &self.tuned else {
             return Err(Error::not_found(format!("there is no model with the name \"{name}\"")).with_param("model"));
         };
+        if models.is_base(name)? {
+            return cache.get_or_load(name, || self.loader.other_base(name));
+        }
         // Another process may have deleted it.
         let tuned =
             models.get(name).inspect_err(|_| cache.forget(name)).map_err(|e| Error::from(e).with_param("model"))?;

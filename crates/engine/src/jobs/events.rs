@@ -2,6 +2,7 @@
 
 use anser_core::TrainingMetrics;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use serde_json::Value;
 
 use super::{EventLevel, JobEvent, record};
 use crate::control::{Listing, list, new_id, unix_now};
@@ -78,7 +79,7 @@ pub(crate) fn metrics(connection: &Connection, job: i64) -> Result<Vec<TrainingM
     let sql = "SELECT metrics FROM job_events WHERE job = ?1 AND step IS NOT NULL ORDER BY step";
     let mut statement = connection.prepare_cached(sql)?;
     let texts = statement.query_map([job], |row| row.get::<_, String>(0))?;
-    texts.map(|text| EngineError::parse_stored(&text?, "step of job", &job.to_string())).collect()
+    texts.map(|text| parse_metrics(&text?, "step of job", &job.to_string())).collect()
 }
 
 /// When the last step of a job was done, and its figures.
@@ -87,7 +88,34 @@ pub(crate) fn last_step(connection: &Connection, job: &str) -> Result<Option<(i6
         AND job = (SELECT jobs.key FROM jobs WHERE jobs.id = ?1) ORDER BY step DESC LIMIT 1";
     let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
     let last = connection.prepare_cached(sql)?.query_row([job], read).optional()?;
-    last.map(|(at, text)| Ok((at, EngineError::parse_stored(&text, "last step of job", job)?))).transpose()
+    last.map(|(at, text)| Ok((at, parse_metrics(&text, "last step of job", job)?))).transpose()
+}
+
+/// Stored figures. JSON has no word for a loss that is not a number any more, so it is stored as null and read as one.
+pub(crate) fn parse_metrics(text: &str, what: &str, id: &str) -> Result<TrainingMetrics, EngineError> {
+    let mut stored: Value = EngineError::parse_stored(text, what, id)?;
+    let optional = |key: &str| key.starts_with("valid_") || key.starts_with("full_valid_");
+    let mut lost = Vec::new();
+    for (key, value) in stored.as_object_mut().into_iter().flatten() {
+        if value.is_null() && !optional(key) {
+            *value = Value::from(0.0);
+            lost.push(key.clone());
+        }
+    }
+    let mut metrics: TrainingMetrics = EngineError::parse_stored(&stored.to_string(), what, id)?;
+    for key in lost {
+        match key.as_str() {
+            "epoch" => metrics.epoch = f64::NAN,
+            "train_loss" => metrics.train_loss = f64::NAN,
+            "train_token_accuracy" => metrics.train_token_accuracy = f64::NAN,
+            "train_sequence_accuracy" => metrics.train_sequence_accuracy = f64::NAN,
+            "learning_rate" => metrics.learning_rate = f64::NAN,
+            "gradient_norm" => metrics.gradient_norm = f64::NAN,
+            "tokens_per_second" => metrics.tokens_per_second = f64::NAN,
+            _ => metrics.seconds_left = f64::NAN,
+        }
+    }
+    Ok(metrics)
 }
 
 fn read(row: &Row<'_>) -> Result<JobEvent, EngineError> {
@@ -98,6 +126,29 @@ fn read(row: &Row<'_>) -> Result<JobEvent, EngineError> {
         _ => EventLevel::Error,
     };
     let metrics: Option<String> = row.get(4)?;
-    let metrics = metrics.map(|text| EngineError::parse_stored(&text, "event", &id)).transpose()?;
+    let metrics = metrics.map(|text| parse_metrics(&text, "event", &id)).transpose()?;
     Ok(JobEvent { created_at: row.get(1)?, level, message: row.get(3)?, metrics, id })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_are_no_numbers_are_read_again() {
+        let lost = TrainingMetrics {
+            step: 3,
+            train_loss: f64::NAN,
+            gradient_norm: f64::INFINITY,
+            seconds_left: f64::NAN,
+            valid_loss: Some(0.5),
+            learning_rate: 0.1,
+            ..TrainingMetrics::default()
+        };
+        let read = parse_metrics(&EngineError::store_json(&lost).unwrap(), "step", "1").unwrap();
+        assert!(read.train_loss.is_nan() && read.gradient_norm.is_nan() && read.seconds_left.is_nan());
+        assert_eq!((read.step, read.valid_loss, read.full_valid_loss), (3, Some(0.5), None));
+        assert!((read.learning_rate - 0.1).abs() < 1e-12 && read.tokens_per_second == 0.0);
+        assert!(parse_metrics("{\"step\": \"x\"}", "step", "1").is_err());
+    }
 }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Engine, EngineError, Page, PageRequest};
 pub(crate) use context::JobContext;
-pub(crate) use events::{append as append_event, last_step, metrics as step_metrics};
+pub(crate) use events::{append as append_event, last_step, metrics as step_metrics, parse_metrics};
 pub(crate) use kind::{JobEnd, JobKind};
 pub(crate) use record::write_detail;
 pub use runner::{JobRunner, RunnerOptions};

@@ -1,5 +1,6 @@
 //! Threads that run jobs in the background.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
@@ -113,7 +114,9 @@ fn repeat<T>(
     mut body: impl FnMut() -> Result<Option<T>, EngineError>,
 ) {
     while stop.get().is_none() {
-        match body() {
+        // What a job does is caught where it is done; this is for everything around it.
+        let done = catch_unwind(AssertUnwindSafe(&mut body));
+        match done.unwrap_or_else(|_| Err(EngineError::internal("a defect of the program was met"))) {
             Ok(Some(_)) => {}
             Ok(None) => jobs.wait(pause),
             Err(error) => {

@@ -5,7 +5,7 @@ use rusqlite::{Row, ToSql, Transaction, params};
 use serde::Serialize;
 
 use crate::control::{Listing, list, new_id};
-use crate::{Engine, EngineError, Page, PageRequest};
+use crate::{Engine, EngineError, Page, PageRequest, jobs};
 
 const COLUMNS: &str =
     "id, created_at, (SELECT jobs.id FROM jobs WHERE jobs.key = checkpoints.job), model, step, metrics";
@@ -50,7 +50,7 @@ fn read(row: &Row<'_>) -> Result<FineTuningCheckpoint, EngineError> {
         job_id: row.get(2)?,
         model: row.get(3)?,
         step_number: row.get::<_, i64>(4)? as usize,
-        metrics: EngineError::parse_stored(&row.get::<_, String>(5)?, "checkpoint", &id)?,
+        metrics: jobs::parse_metrics(&row.get::<_, String>(5)?, "checkpoint", &id)?,
         id,
     })
 }

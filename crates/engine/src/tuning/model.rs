@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::promotion::{Promotion, SETTING};
 use crate::control::{ControlDatabase, delete_setting, setting};
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, jobs};
 
 const COLUMNS: &str = "id, base, parent, job, created_at, kind, folder, bytes, checkpoint_of, step, metrics, provenance, \
     (SELECT over.folder FROM tuned_models AS over WHERE over.id = tuned_models.base)";
@@ -121,6 +121,13 @@ impl TunedModels {
         self.database.read(|connection| Ok(connection.query_row(sql, [id], |row| row.get(0))?))
     }
 
+    /// Whether a model was tuned from one of that name, which is none itself.
+    pub(crate) fn is_base(&self, name: &str) -> Result<bool, EngineError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM tuned_models WHERE base = ?1)
+            AND NOT EXISTS (SELECT 1 FROM tuned_models WHERE id = ?1)";
+        self.database.read(|connection| Ok(connection.query_row(sql, [name], |row| row.get(0))?))
+    }
+
     /// The id of the promoted model.
     pub(crate) fn promoted(&self) -> Result<Option<String>, EngineError> {
         let promotion: Option<Promotion> = self.database.read(|connection| setting(connection, SETTING))?;
@@ -160,7 +167,7 @@ impl TunedModels {
             bytes: row.get::<_, i64>(7)? as u64,
             checkpoint_of: row.get(8)?,
             step: row.get::<_, i64>(9)? as usize,
-            metrics: EngineError::parse_stored(&row.get::<_, String>(10)?, "tuned model", &id)?,
+            metrics: jobs::parse_metrics(&row.get::<_, String>(10)?, "tuned model", &id)?,
             provenance: EngineError::parse_stored(&row.get::<_, String>(11)?, "tuned model", &id)?,
             id,
         })

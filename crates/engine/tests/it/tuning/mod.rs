@@ -31,6 +31,9 @@ use trainer::FakeTrainer;
 /// Name of the base model.
 pub(super) const BASE: &str = "tiny-chat";
 
+/// Name of a base model that the engine was not started with.
+pub(super) const OTHER_BASE: &str = "org/other:chat";
+
 /// Good training data: twelve lines.
 pub(super) fn examples() -> String {
     let line = |i: usize| {
@@ -120,6 +123,13 @@ impl ModelLoader for Loader {
     }
     fn generator(&self) -> Result<Arc<dyn Generator>> {
         Ok(Named::load(BASE, 0))
+    }
+    fn other_base(&self, name: &str) -> Result<Arc<dyn Generator>> {
+        self.0.loads.lock().push(name.to_owned());
+        Ok(Named::load(name, TUNED_BYTES))
+    }
+    fn trainable(&self) -> Vec<String> {
+        vec![BASE.to_owned(), OTHER_BASE.to_owned()]
     }
     fn tuned(&self, model: &TunedModel) -> Result<Arc<dyn Generator>> {
         assert!(model.folder.join("adapter_config.json").exists() || model.folder.join("config.json").exists());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anser_core::ErrorKind;
 use serde_json::json;
 
-use super::{BASE, Bench, Loader};
+use super::{BASE, Bench, Loader, OTHER_BASE};
 
 fn loads(loader: &Loader) -> Vec<String> {
     loader.0.loads.lock().clone()
@@ -119,4 +119,16 @@ fn a_promoted_model_answers_when_nobody_names_one() {
     bench.engine.set_default_chat_model(Some(&id), json!({})).unwrap();
     bench.engine.delete_tuned_model(&id).unwrap();
     assert_eq!((bench.engine.default_chat_model().unwrap(), name(&bench, None)), (BASE.to_owned(), BASE.to_owned()));
+}
+
+#[test]
+fn another_base_is_served_once_something_was_tuned_from_it() {
+    let bench = Bench::new();
+    assert_eq!(bench.engine.models().chat(Some(OTHER_BASE)).err().unwrap().kind(), ErrorKind::NotFound);
+    let job = bench.job(|request| request.model = OTHER_BASE.into());
+    bench.run();
+    let id = bench.engine.fine_tuning_job(&job.id).unwrap().fine_tuned_model.unwrap();
+    assert!(id.starts_with("ft:org/other:chat:anser::"), "{id}");
+    assert_eq!((name(&bench, Some(OTHER_BASE)), name(&bench, Some(&id))), (OTHER_BASE.to_owned(), id.clone()));
+    assert_eq!(loads(&bench.loader), [OTHER_BASE.to_owned(), id]);
 }
