@@ -132,9 +132,9 @@ pub fn prepare(
     let context = CheckContext { tools, neighbours: &neighbours };
     let overlong = OverlongExamples { max_tokens: options.max_tokens };
     let meaning: [&dyn Check; 8] = [
+        &Leakage,
         &ContradictoryAnswers,
         &NearDuplicates,
-        &Leakage,
         &OffensiveText,
         &overlong,
         &Refusals,

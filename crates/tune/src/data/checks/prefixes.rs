@@ -34,7 +34,7 @@ impl CommonPrefixes {
         }
         let questions: Vec<String> = data.rows.iter().map(Row::question).collect();
         let texts: Vec<&str> = questions.iter().map(String::as_str).collect();
-        let prefix = whole_words(common_prefix(&texts)).to_owned();
+        let prefix = whole_phrases(common_prefix(&texts)).to_owned();
         // A prefix that is the whole of a question is a repeated question, not an instruction.
         if prefix.chars().count() < LEAST_PROMPT || texts.iter().any(|text| text.len() <= prefix.len()) {
             return;
@@ -82,7 +82,7 @@ fn answers(data: &mut Dataset, dialogue: &mut Dialogue<'_>) {
     if answers.len() < 3 {
         return;
     }
-    let prefix = whole_words(common_prefix(&answers)).trim_end().to_owned();
+    let prefix = whole_phrases(common_prefix(&answers)).to_owned();
     if prefix.chars().count() < LEAST_ANSWER || answers.iter().any(|text| text.len() <= prefix.len()) {
         return;
     }
@@ -140,10 +140,23 @@ pub(in crate::data) fn common_suffix<'a>(texts: &[&'a str]) -> &'a str {
     if rest.is_empty() { "" } else { &first[first.len() - length..] }
 }
 
-/// A prefix up to its last word that is whole: up to the last white space or sign.
-fn whole_words(prefix: &str) -> &str {
-    let end = prefix.char_indices().rev().find(|(_, c)| !c.is_alphanumeric()).map_or(0, |(at, c)| at + c.len_utf8());
-    &prefix[..end]
+/// A prefix up to the end of its last whole sentence, label or line; questions that merely share their first words share
+/// no instruction.
+fn whole_phrases(prefix: &str) -> &str {
+    let mut end = 0;
+    let mut chars = prefix.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, next)| *next);
+        let ends = match c {
+            '\n' | '。' | '！' | '？' | '：' => true,
+            '.' | '!' | '?' | ':' => next.is_some_and(char::is_whitespace),
+            _ => false,
+        };
+        if ends {
+            end = at + c.len_utf8();
+        }
+    }
+    prefix[..end].trim_end()
 }
 
 #[cfg(test)]
@@ -157,6 +170,13 @@ mod tests {
         assert_eq!(common_suffix(&["when ->", "what ->"]), " ->");
         assert_eq!(common_suffix(&["1é", "1è"]), "");
         assert_eq!((common_prefix(&["one"]), common_prefix(&[])), ("", ""));
-        assert_eq!(whole_words("Answer the ques"), "Answer the ");
+    }
+
+    #[test]
+    fn an_instruction_ends_with_its_sentence() {
+        assert_eq!(whole_phrases("You are kind. Answer: Wh"), "You are kind. Answer:");
+        assert_eq!(whole_phrases("Where is the warehouse number "), "");
+        assert_eq!(whole_phrases("请回答：哪"), "请回答：");
+        assert_eq!(whole_phrases("It costs 3.5"), "");
     }
 }
