@@ -50,6 +50,13 @@ impl Embedder for WordEmbedder {
     }
 }
 
+/// An embedder of word hashes, for tests elsewhere.
+pub(super) fn word_embedder() -> Arc<dyn Embedder> {
+    let info =
+        EmbedderInfo { model: "words".into(), dimension: DIMENSIONS, max_tokens: 512, fingerprint: "words".into() };
+    Arc::new(WordEmbedder(info))
+}
+
 struct SharedWords;
 
 impl Reranker for SharedWords {

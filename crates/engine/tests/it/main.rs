@@ -4,4 +4,5 @@ mod answer;
 mod ingest;
 mod moderation;
 mod text_metrics;
+mod tuned_evaluation;
 mod tuning;
