@@ -237,3 +237,33 @@ impl Stream for SharedSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const HEAD: &str = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+
+    #[tokio::test]
+    async fn what_the_disk_has_not_taken_stays_in_the_network() {
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&pulled);
+        let pieces =
+            std::iter::once(Bytes::from(HEAD)).chain(std::iter::repeat_n(Bytes::from(vec![b'x'; 1 << 16]), 10_000));
+        let pieces = pieces.map(move |piece| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(piece)
+        });
+        let request = Request::post("/").header("content-type", "multipart/form-data; boundary=b");
+        let request = request.body(Body::from_stream(tokio_stream::iter(pieces))).unwrap();
+        let upload = Upload::open(request, 1 << 30).await.ok().unwrap();
+        let (reading, mut taken) = upload.read();
+        let mut reading = Box::pin(reading);
+        assert!(timeout(Duration::from_millis(50), &mut reading).await.is_err(), "nobody takes the pieces");
+        let waiting = pulled.load(Ordering::Relaxed);
+        assert!(waiting <= CHANNEL + 4, "{waiting} pieces were gathered");
+        assert!(matches!(taken.recv().await, Some(Piece::File { .. })));
+    }
+}

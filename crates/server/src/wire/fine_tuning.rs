@@ -1,6 +1,7 @@
 //! Fine-tuning jobs, their events and checkpoints as OpenAI's clients see them. The request and its checks lie in
 //! [`request`].
 
+mod extension;
 pub(crate) mod request;
 
 use std::collections::BTreeMap;
