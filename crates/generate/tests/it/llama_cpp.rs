@@ -27,17 +27,15 @@ const QUESTIONS: [&str; 8] = [
 ];
 const TOKENS: usize = 24;
 
-/// Replies of llama.cpp; `None` where there is none to ask.
-fn llama_cpp(python: &str, model: &Path) -> Option<Vec<String>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/greedy_llama_cpp.py");
+/// The last line that a Python script of this crate writes about `job`; `None` if its packages are missing.
+pub(crate) fn run_script(python: &str, script: &Path, job: &serde_json::Value) -> Option<String> {
     let mut child = Command::new(python)
-        .arg(script)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let job = serde_json::json!({"model": model, "context": 1024, "max_tokens": TOKENS, "questions": QUESTIONS});
     child.stdin.take().unwrap().write_all(job.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     if output.status.code() == Some(3) {
@@ -45,7 +43,14 @@ fn llama_cpp(python: &str, model: &Path) -> Option<Vec<String>> {
     }
     assert!(output.status.success(), "{}", output.status);
     let text = String::from_utf8(output.stdout).unwrap();
-    Some(serde_json::from_str(text.lines().last().unwrap()).unwrap())
+    text.lines().last().map(str::to_owned)
+}
+
+/// Replies of llama.cpp; `None` where there is none to ask.
+fn llama_cpp(python: &str, model: &Path) -> Option<Vec<String>> {
+    let job = serde_json::json!({"model": model, "context": 1024, "max_tokens": TOKENS, "questions": QUESTIONS});
+    let replies = run_script(python, Path::new("tests/fixtures/greedy_llama_cpp.py"), &job)?;
+    Some(serde_json::from_str(&replies).unwrap())
 }
 
 fn ours(generator: &LlamaGenerator) -> Vec<String> {

@@ -7,6 +7,7 @@ mod adapters;
 mod damaged;
 mod folders;
 mod llama_cpp;
+mod peft;
 mod real_model;
 mod scoring;
 mod tiny;
