@@ -1,7 +1,7 @@
 //! Proofs about the differentiable model on tiny models, and what they share.
 
-// mod autograd;
-// mod behaviour;
+mod autograd;
+mod behaviour;
 mod gradients;
 mod reference;
 
