@@ -138,6 +138,10 @@ impl ModelLoader for Loader {
         Ok(self.base(&self.settings.chat, None)?)
     }
 
+    fn other_base(&self, name: &str) -> anser_core::Result<Arc<dyn Generator>> {
+        Ok(self.base(name, None)?)
+    }
+
     fn tuned(&self, model: &TunedModel) -> anser_core::Result<Arc<dyn Generator>> {
         if model.kind == TrainedKind::Full {
             return Ok(Arc::new(LlamaGenerator::open(&model.id, &model.folder, &self.generator_options())?));
