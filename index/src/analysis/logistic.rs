@@ -265,23 +265,7 @@ impl<'a> Objective<'a> {
         }
     }
 
-    /// Loss of one vector from its scores, which become the loss's derivatives.
-    fn loss(&self, scores: &mut [f64], label: usize) -> f64 {
-        if let [score] = scores {
-            let sign = if label == 1 { 1.0 } else { -1.0 };
-            let loss = log_one_plus_exp(-sign * *score);
-            *score = sigmoid(*score) - f64::from(u8::from(label == 1));
-            return loss;
-        }
-        let total = log_sum_exp(scores);
-        let loss = total - scores[label];
-        for (class, score) in scores.iter_mut().enumerate() {
-            *score = (*score - total).exp() - f64::from(u8::from(class == label));
-        }
-        loss
-    }
-
-    /// The objective, and its gradient added to `gradient` where one is wanted.
+    /// The objective, and its gradient where one is wanted.
     fn evaluate(&self, parameters: &[f64], want_gradient: bool) -> Solved<(f64, Vec<f64>)> {
         self.cancel.check()?;
         let blocks: Vec<(f64, Vec<f64>)> = self
@@ -313,7 +297,7 @@ impl<'a> Objective<'a> {
         for (vector, &label) in vectors.iter().zip(labels) {
             let weight = self.class_weights[label];
             self.scores(parameters, vector, &mut scores);
-            cost += weight * self.loss(&mut scores, label);
+            cost += weight * loss(&mut scores, label);
             if !gradient {
                 continue;
             }
@@ -346,6 +330,22 @@ impl Gradient for Objective<'_> {
     fn gradient(&self, parameters: &Self::Param) -> Solved<Vec<f64>> {
         Ok(self.evaluate(parameters, true)?.1)
     }
+}
+
+/// Loss of one vector from its scores, which become the loss's derivatives.
+fn loss(scores: &mut [f64], label: usize) -> f64 {
+    if let [score] = scores {
+        let sign = if label == 1 { 1.0 } else { -1.0 };
+        let loss = log_one_plus_exp(-sign * *score);
+        *score = sigmoid(*score) - f64::from(u8::from(label == 1));
+        return loss;
+    }
+    let total = log_sum_exp(scores);
+    let loss = total - scores[label];
+    for (class, score) in scores.iter_mut().enumerate() {
+        *score = (*score - total).exp() - f64::from(u8::from(class == label));
+    }
+    loss
 }
 
 fn sigmoid(score: f64) -> f64 {

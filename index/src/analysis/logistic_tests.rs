@@ -1,6 +1,8 @@
 //! Logistic regression agrees with scikit-learn, its gradient with finite differences, and bad input is refused.
 
 use anser_core::ErrorKind;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::*;
@@ -40,8 +42,7 @@ fn parameters_and_probabilities_agree_with_scikit_learn() {
         let (vectors, labels) = (vectors(case), labels(case));
         let classes = labels.iter().max().unwrap() + 1;
         let model = LogisticModel::fit(&vectors, &labels, classes, &options(case), &CancelToken::new()).unwrap();
-        let coefficients: Vec<f64> =
-            case["coefficients"].as_array().unwrap().iter().flat_map(|row| numbers(row)).collect();
+        let coefficients: Vec<f64> = case["coefficients"].as_array().unwrap().iter().flat_map(numbers).collect();
         assert_eq!(model.weights().len(), coefficients.len());
         for (found, expected) in model.weights().iter().zip(&coefficients) {
             assert!((f64::from(*found) - expected).abs() < 1e-4, "{}: {found} {expected}", case["name"]);
@@ -101,6 +102,32 @@ fn separable_classes_are_told_apart_and_the_same_call_gives_the_same_bits() {
         assert!(model.probabilities(&axis(class)).unwrap()[class] > 0.9);
     }
     assert_eq!(LogisticModel::from_parts(model.weights().to_vec(), model.intercepts().to_vec()).unwrap(), model);
+}
+
+#[test]
+fn fitting_converges_whatever_the_penalty_and_the_data() {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    for round in 0..40 {
+        let (count, classes) = (rng.random_range(12..80), rng.random_range(2..5));
+        let spread = if round % 2 == 0 { 0.05 } else { 2.0 };
+        let vectors: Vec<Embedding> = (0..count)
+            .map(|at| {
+                let axis = |i: usize| f32::from(u8::from(i == at % classes)) + spread * rng.random_range(-1.0..1.0);
+                Embedding::normalize((0..8).map(axis).collect()).unwrap()
+            })
+            .collect();
+        let labels: Vec<usize> = (0..count).map(|at| at % classes).collect();
+        let inverse_regularization = 10f64.powi(round % 9 - 3);
+        let options = LogisticOptions { inverse_regularization, ..LogisticOptions::default() };
+        let model = LogisticModel::fit(&vectors, &labels, classes, &options, &CancelToken::new()).unwrap();
+        let objective = Objective::new(&vectors, &labels, classes, &options, &CancelToken::new()).map(|o| {
+            let parameters: Vec<f64> =
+                model.weights().iter().chain(model.intercepts()).map(|v| f64::from(*v)).collect();
+            o.gradient(&parameters).unwrap().iter().map(|slope| slope.abs()).fold(0.0, f64::max)
+        });
+        // Parameters are kept in single precision, so the slope at them is not quite 0.
+        assert!(objective.unwrap() < 1e-4, "round {round}, C = {inverse_regularization}");
+    }
 }
 
 #[test]

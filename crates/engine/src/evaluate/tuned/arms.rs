@@ -42,7 +42,7 @@ pub struct ArmAnswer {
     pub scores: TextScores,
     /// How likely the model finds the reference; `None` when both together are longer than its context.
     pub likelihood: Option<Likelihood>,
-    /// Whether the wanted pattern occurs in it; `None` without a pattern.
+    /// Whether the wanted pattern occurs in it, white space around it taken off; `None` without a pattern.
     pub matches: Option<bool>,
     /// Seconds it took to write.
     pub seconds: f64,
@@ -99,7 +99,7 @@ impl Questioner<'_> {
         Ok(ArmAnswer {
             scores: TextScores::of(output.trim(), example.reference.trim()),
             likelihood,
-            matches: self.pattern.as_ref().map(|pattern| pattern.is_match(&output)),
+            matches: self.pattern.as_ref().map(|pattern| pattern.is_match(output.trim())),
             output,
             cut_off,
             seconds,
