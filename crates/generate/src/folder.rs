@@ -63,7 +63,7 @@ impl ModelFolder {
                 return Err(damaged(format!("tensor {name} is not F32, F16 or BF16")));
             }
         }
-        match self.tensors.names().find(|name| name.ends_with(".bias") || name.contains("experts")) {
+        match self.tensors.names().find(|name| name.rsplit('.').next() == Some("bias") || name.contains("experts")) {
             Some(name) => Err(GenerateError::Unsupported {
                 path: folder.to_owned(),
                 reason: format!("it has the tensor {name}, which the decoder does not use"),
@@ -102,7 +102,7 @@ pub(crate) fn codec(folder: &Path, config: &Value, vocabulary: usize) -> Result<
     };
     let ids = |value: &Value| -> Vec<u32> {
         let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        let known = list.iter().filter_map(|id| id.as_u64()).filter(|id| (*id as usize) < vocabulary);
+        let known = list.iter().filter_map(Value::as_u64).filter(|id| (*id as usize) < vocabulary);
         known.map(|id| id as u32).collect()
     };
     let end: Vec<u32> = [&config["eos_token_id"], &generation["eos_token_id"]].into_iter().flat_map(ids).collect();

@@ -82,7 +82,7 @@ impl GgufFile {
         let head_dim = self.count("llama.attention.key_length").unwrap_or(embedding / heads);
         let value_dim = self.count("llama.attention.value_length").unwrap_or(head_dim);
         let rope = self.count("llama.rope.dimension_count").unwrap_or(head_dim);
-        if rope != head_dim || head_dim % 2 != 0 || value_dim != head_dim {
+        if rope != head_dim || !head_dim.is_multiple_of(2) || value_dim != head_dim {
             return Err(self.unsupported(format!("it rotates {rope} of the {head_dim} dimensions of a head")));
         }
         let config = LlamaConfig {
