@@ -45,7 +45,8 @@ impl JobKind for FineTuning {
         }
         context.flush()?;
         let training = self.training_request(&request, &detail)?;
-        let plan = self.trainer.plan(&training, &context.progress())?;
+        let planned = self.trainer.plan(&training, &context.progress());
+        let plan = planned.map_err(|error| name_file(error, &training, &request))?;
         info("Files validated, moving job to queued state".to_owned());
         let total = plan.total_steps as u64;
         detail.plan = Some(plan);
@@ -134,6 +135,24 @@ impl FineTuning {
     }
 }
 
+/// Says which of the request's files an error is about, by its id and not by where it lies.
+fn name_file(error: anser_core::Error, training: &TrainingRequest, request: &FineTuningRequest) -> EngineError {
+    let said = error.to_string();
+    let files = [
+        ("training_file", Some(&training.training_file), Some(&request.training_file)),
+        ("validation_file", training.validation_file.as_ref(), request.validation_file.as_ref()),
+    ];
+    for (param, path, id) in files {
+        if let (ErrorKind::InvalidInput, Some(path), Some(id)) = (error.kind(), path, id)
+            && said.contains(&path.display().to_string())
+        {
+            let message = said.replace(&path.display().to_string(), id);
+            return EngineError::InvalidRequest { param, message };
+        }
+    }
+    error.into()
+}
+
 fn read(context: &JobContext<'_>) -> Result<(FineTuningRequest, Detail), EngineError> {
     let job = context.job();
     let unreadable = |e| EngineError::internal(format!("the job {} cannot be read: {e}", job.id));
@@ -161,6 +180,10 @@ impl Run<'_, '_> {
             TrainingEvent::Step(metrics) => {
                 self.context.set_done(metrics.step as u64);
                 self.context.log(EventLevel::Info, step_message(&metrics), Some(metrics));
+                // Before the trainer goes on: a step that it saved must not be missing from the curve after a crash.
+                if let Err(error) = self.context.flush() {
+                    tracing::warn!(%error, "the figures of a step could not be written yet");
+                }
             }
             TrainingEvent::Checkpoint { metrics, folder } => self.checkpoint(&metrics, &folder)?,
         }
@@ -282,10 +305,11 @@ impl Run<'_, '_> {
             ("seed", json!(self.detail.seed)),
             ("metrics", json!(metrics)),
             ("trained_tokens", json!(trained_tokens)),
-            ("software", json!(concat!("anser ", env!("CARGO_PKG_VERSION")))),
         ] {
             record.insert(key.to_owned(), value);
         }
+        record.entry("software").or_insert_with(|| json!("Anser"));
+        record.entry("version").or_insert_with(|| json!(env!("CARGO_PKG_VERSION")));
         Ok(Value::Object(record))
     }
 }

@@ -104,7 +104,8 @@ fn a_file_with_too_few_examples_fails_the_job() {
     bench.run();
     let error = bench.engine.fine_tuning_job(&job.id).unwrap().error.unwrap();
     assert_eq!((error.code.as_str(), error.param.as_deref()), ("invalid_training_file", Some("training_file")));
-    assert!(error.message.contains("has 3 examples"), "{error:?}");
+    let file = &job.request.training_file;
+    assert_eq!(error.message, format!("{file}: it has 3 examples, but must have at least 10"));
     let last = bench.events(&job.id).pop().unwrap();
     assert_eq!((last.level, last.message), (EventLevel::Error, error.message));
 }

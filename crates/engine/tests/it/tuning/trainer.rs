@@ -50,8 +50,8 @@ impl Trainer for FakeTrainer {
         progress.start("Downloading the base model", None, ProgressUnit::Bytes);
         let examples = self.check_file(&request.training_file)?.examples;
         if examples < 10 {
-            let message = format!("the training file has {examples} examples, but must have at least 10");
-            return Err(Error::invalid(message).with_param("training_file"));
+            let path = request.training_file.display();
+            return Err(Error::invalid(format!("{path}: it has {examples} examples, but must have at least 10")));
         }
         let mut request = request.clone();
         let epochs = *request.hyperparameters.n_epochs.get_or_insert(2);
