@@ -1,5 +1,7 @@
 //! The content filter with the real default embedder, and how its shipped model is made.
 
+#![expect(clippy::expect_used, reason = "what the tests share is made outside of test functions")]
+
 use std::path::Path;
 use std::sync::Arc;
 

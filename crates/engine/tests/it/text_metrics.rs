@@ -1,5 +1,7 @@
 //! The text metrics say what the reference packages say; `fixtures/record_text_metrics.py` recorded that.
 
+#![expect(clippy::expect_used, reason = "what the tests share is made outside of test functions")]
+
 use anser_engine::metrics::{
     Classification, Labels, Rouge, RougeTokens, corpus_bleu, exact_match, sentence_bleu, token_f1,
 };

@@ -1,5 +1,7 @@
 //! A tuned model against its base: what each arm is asked, what is made of the answers, and who becomes the default.
 
+#![expect(clippy::expect_used, reason = "what the tests share is made outside of test functions")]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,8 +12,8 @@ use anser_core::{
     TokenScores, TokenUsage, Trainer,
 };
 use anser_engine::{
-    Arm, Engine, EngineOptions, HeldOutExample, Measure, ModelLoader, Outcome, ServedModels, TunedEvaluationRequest,
-    TunedModel,
+    Arm, Comparison, Engine, EngineOptions, HeldOutExample, Measure, ModelLoader, Outcome, ServedModels,
+    TunedEvaluationRequest, TunedModel,
 };
 use parking_lot::Mutex;
 
@@ -213,7 +215,7 @@ fn equal_models_are_not_told_apart_and_worse_ones_are_named() {
         room.engine.evaluate_tuned(&room.request(), &NoProgress, &CancelToken::new()).expect("an evaluation")
     };
     let evaluation = evaluate(&room);
-    assert_eq!(evaluation.primary_comparison().map(|c| c.outcome()), Some(Outcome::Undecided));
+    assert_eq!(evaluation.primary_comparison().map(Comparison::outcome), Some(Outcome::Undecided));
     assert!(evaluation.verdict.contains("no difference can be shown; on so many questions a true difference of 0."));
     let room = Classroom::new(School { base: by_heart(20), tuned: by_heart(3), ..School::default() });
     assert!(evaluate(&room).verdict.contains("it is worse"));

@@ -123,7 +123,7 @@ mod tests {
             base: String::new(),
             tuned: String::new(),
             base_right: at >= won,
-            tuned_right: at >= won && at < 30 - lost || at < won,
+            tuned_right: at < won.max(30 - lost),
         };
         (0..30).map(answer).collect()
     }

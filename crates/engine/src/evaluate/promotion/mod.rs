@@ -9,7 +9,7 @@ use serde_json::json;
 
 pub use general::{GeneralAnswer, GeneralComparison};
 
-use super::tuned::{Outcome, TunedEvaluation, TunedEvaluationRequest};
+use super::tuned::{Comparison, Outcome, TunedEvaluation, TunedEvaluationRequest};
 use crate::{Engine, EngineError};
 
 /// The decision about a tuned model, and what it rests on.
@@ -28,18 +28,16 @@ pub struct PromotionReport {
 impl PromotionReport {
     /// The evaluation, the general set and the decision, several lines.
     pub fn render(&self) -> String {
-        let mut out = self.evaluation.render();
-        out.push_str(&format!(
-            "\nGeneral questions answered rightly: {:.0} % tuned, {:.0} % base, of {}.\n",
+        let general = format!(
+            "General questions answered rightly: {:.0} % tuned, {:.0} % base, of {}.\n",
             100.0 * self.general.tuned,
             100.0 * self.general.base,
             self.general.answers.len()
-        ));
-        for lost in self.general.answers.iter().filter(|answer| answer.base_right && !answer.tuned_right) {
-            out.push_str(&format!("  lost: {} (now: {})\n", lost.question, lost.tuned.trim()));
-        }
-        out.push_str(&format!("\n{}\n", self.decision));
-        out
+        );
+        let lost = self.general.answers.iter().filter(|answer| answer.base_right && !answer.tuned_right);
+        let lost: String =
+            lost.map(|lost| ["  lost: ", &lost.question, " (now: ", lost.tuned.trim(), ")\n"].concat()).collect();
+        [self.evaluation.render().as_str(), "\n", &general, &lost, "\n", &self.decision, "\n"].concat()
     }
 }
 
@@ -77,7 +75,7 @@ impl Engine {
 
 /// Whether to promote, and why or why not.
 fn decide(evaluation: &TunedEvaluation, general: &GeneralComparison) -> (bool, String) {
-    let outcome = evaluation.primary_comparison().map_or(Outcome::Undecided, |comparison| comparison.outcome());
+    let outcome = evaluation.primary_comparison().map_or(Outcome::Undecided, Comparison::outcome);
     let knowledge = format!(
         "on {} general questions it is right in {:.0} % against {:.0} %",
         general.answers.len(),

@@ -266,16 +266,13 @@ pub(super) fn compare(examples: &[EvaluatedExample], arms: &[Arm], seed: u64) ->
 pub(super) fn verdict(comparisons: &[Comparison], primary: Measure, count: usize, collection: Option<&str>) -> String {
     let find = |retrieval: bool| comparisons.iter().find(|c| c.measure == primary && c.retrieval == retrieval);
     let Some(plain) = find(false) else { return format!("{} could not be measured.", primary.name()) };
-    let mut verdict = format!(
-        "On {count} held-out question{} the tuned model {}.",
-        if count == 1 { "" } else { "s" },
-        plain.sentence()
-    );
+    let plural = if count == 1 { "" } else { "s" };
+    let mut sentences = vec![format!("On {count} held-out question{plural} the tuned model {}.", plain.sentence())];
     if let (Some(grounded), Some(collection)) = (find(true), collection) {
-        verdict.push_str(&format!(" With retrieval from \"{collection}\" it {}.", grounded.sentence()));
+        sentences.push(format!("With retrieval from \"{collection}\" it {}.", grounded.sentence()));
     }
     if count < FEW {
-        verdict.push_str(&format!(" {count} questions are few: measure on {FEW} or more before relying on this."));
+        sentences.push(format!("{count} questions are few: measure on {FEW} or more before relying on this."));
     }
-    verdict
+    sentences.join(" ")
 }
