@@ -79,7 +79,9 @@ struct ResponseUsage {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 struct InputDetails {
+    cache_write_tokens: usize,
     cached_tokens: usize,
 }
 
@@ -92,7 +94,7 @@ impl From<TokenUsage> for ResponseUsage {
     fn from(usage: TokenUsage) -> Self {
         Self {
             input_tokens: usage.prompt_tokens,
-            input_tokens_details: InputDetails { cached_tokens: 0 },
+            input_tokens_details: InputDetails { cache_write_tokens: 0, cached_tokens: 0 },
             output_tokens: usage.completion_tokens,
             output_tokens_details: OutputDetails { reasoning_tokens: 0 },
             total_tokens: usage.prompt_tokens + usage.completion_tokens,

@@ -68,7 +68,7 @@ async fn a_response_has_every_field() {
     assert_eq!(
         reply["usage"],
         json!({
-            "input_tokens": 3, "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens": 3, "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
             "output_tokens": 6, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 9
         })
     );
