@@ -33,14 +33,15 @@ impl EventLevel {
     }
 }
 
-/// Appends to the log. A step that was done before, and is done again after a crash, takes the place of the earlier one.
+/// Appends to the log. A step that was done before, and is done again after a crash, is one
+/// event: its place and time are those of the first, its figures those of the last.
 pub(crate) fn append(connection: &Connection, job: i64, event: &JobEvent) -> Result<(), EngineError> {
     let metrics = event.metrics.as_ref().map(EngineError::store_json).transpose()?;
     let step = event.metrics.map(|metrics| metrics.step as i64);
     connection.prepare_cached(
         "INSERT INTO job_events (id, job, created_at, level, message, step, metrics) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (job, step) WHERE step IS NOT NULL
-         DO UPDATE SET created_at = ?3, level = ?4, message = ?5, metrics = ?7",
+         DO UPDATE SET level = ?4, message = ?5, metrics = ?7",
     )?
     .execute(params![event.id, job, event.created_at, event.level.as_str(), event.message, step, metrics])?;
     Ok(())
