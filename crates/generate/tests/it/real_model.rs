@@ -6,8 +6,10 @@ use std::sync::OnceLock;
 use anser_core::{
     CancelToken, ChatMessage, FinishReason, GenerateOptions, Generation, Generator, NoProgress, Prompt, Role,
 };
-use anser_generate::{GeneratorOptions, LlamaGenerator};
+use anser_generate::{BaseModel, GeneratorOptions, LlamaGenerator};
 use anser_models::{DEFAULT_CHAT, ModelFiles, ModelStore, ModelStoreOptions};
+
+use crate::adapters;
 
 /// The files of the default chat model, downloaded on first use.
 pub(crate) fn files() -> ModelFiles {
@@ -86,6 +88,33 @@ fn a_prompt_of_many_chunks_is_read_and_its_speed_printed() {
         generation.usage.completion_tokens,
         resident_memory()
     );
+}
+
+#[test]
+fn an_adapter_costs_megabytes_and_requests_at_once_share_each_reading_of_the_weights() {
+    let base = BaseModel::open(&files().path("model.gguf").unwrap()).unwrap();
+    let tuned = generator().with_adapter("tuned", adapters::adapter(&base, 8, 0.01)).unwrap();
+    assert!(tuned.memory_bytes() < 12 << 20, "{}", tuned.memory_bytes());
+    assert!(generator().memory_bytes() > 500 << 20, "{}", generator().memory_bytes());
+
+    let options = GenerateOptions { max_tokens: Some(40), ..GenerateOptions::default() };
+    let tell = |model: &LlamaGenerator| {
+        let messages = [ChatMessage::new(Role::User, "Tell me a long story about a lighthouse.")];
+        model.generate(Prompt::Chat(&messages), &options, &CancelToken::new(), &mut |_| ()).unwrap()
+    };
+    let rate =
+        |generation: &Generation| generation.usage.completion_tokens as f64 / generation.timings.decode.as_secs_f64();
+    let (plain, through) = (tell(generator()), tell(&tuned));
+    println!("decode {:.1} tokens/s alone, {:.1} through an adapter of rank 8", rate(&plain), rate(&through));
+    let together: Vec<Generation> = std::thread::scope(|scope| {
+        let models = [generator(), &tuned, generator(), &tuned];
+        let running = models.map(|model| scope.spawn(|| tell(model)));
+        running.map(|thread| thread.join().unwrap()).into()
+    });
+    println!("decode {:.1} tokens/s in four requests at once", together.iter().map(rate).sum::<f64>());
+    for (generation, alone) in together.iter().zip([&plain, &through, &plain, &through]) {
+        assert_eq!(generation.text, alone.text);
+    }
 }
 
 /// Resident memory of this process now and at its highest, where the system tells.

@@ -164,6 +164,21 @@ fn a_repetition_penalty_breaks_a_loop() {
 }
 
 #[test]
+fn more_than_the_usual_context_is_there_for_who_asks() {
+    let model = speaking("ok");
+    let length = |context_length| {
+        open(&model, &GeneratorOptions { context_length, threads: 1, ..GeneratorOptions::default() })
+            .info()
+            .context_length
+    };
+    assert_eq!([None, Some(6000), Some(9000)].map(length), [4096, 6000, 8192]);
+    let long = open(&model, &GeneratorOptions { context_length: Some(8192), ..GeneratorOptions::default() });
+    let (generation, _) = say(&long, &"x".repeat(5000), &at_most(5));
+    assert!(generation.usage.prompt_tokens > 5000);
+    assert_eq!(generation.text, "ok");
+}
+
+#[test]
 fn a_context_of_nothing_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let options = GeneratorOptions { context_length: Some(0), ..GeneratorOptions::default() };
