@@ -82,7 +82,7 @@ fn the_shipped_model_finds_harm_and_leaves_the_rest_alone() {
         .map(|(text, found)| (text, found.flagged_categories()))
         .collect();
     println!("{} of {} shop texts are flagged: {flagged:#?}", flagged.len(), texts.len());
-    assert!(flagged.len() * 50 <= texts.len(), "{} of {}: {flagged:#?}", flagged.len(), texts.len());
+    assert!(flagged.len() * 25 <= texts.len(), "{} of {}: {flagged:#?}", flagged.len(), texts.len());
 
     let harmless = "Thank you for your order. The parcel leaves our warehouse tomorrow and reaches you within three days. \
         You can follow it with the number in this mail. If nobody is at home, the courier takes it to the nearest shop. \
