@@ -87,6 +87,13 @@ impl Shape {
         }
     }
 
+    fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Pair { detail, .. } => detail.as_deref(),
+            _ => None,
+        }
+    }
+
     fn format(&self) -> TrainingFormat {
         match self {
             Self::Messages(_) | Self::Pair { .. } => TrainingFormat::Chat,
@@ -113,39 +120,39 @@ pub(super) fn shape_rows(
     dialogue: &mut Dialogue<'_>,
 ) -> Result<Shaped, TuneError> {
     let columns = columns_of(&source.rows);
-    let shapes = shapes_of(&columns, names).map_err(|reason| dialogue.refuse(reason))?;
+    let mut shapes = shapes_of(&columns, names).map_err(|reason| dialogue.refuse(reason))?;
+    if names.question.is_none() && names.answer.is_none() {
+        shapes.splice(0..0, titled_answers(&source.rows, &columns));
+    }
     let Some(main) = most_common(&source.rows, &shapes) else {
         return Err(dialogue.refuse(unrecognised(&columns, source)));
     };
     let format = main.format();
-    let system = names.system.clone().or_else(|| find(&columns, &SYSTEM));
+    let system = match &names.system {
+        Some(name) => find(&columns, &[key_of(name).as_str()]),
+        None => find(&columns, &SYSTEM),
+    };
     let mut reader = RowReader { system, tabular: source.tabular, ..RowReader::default() };
+    let mut used: BTreeSet<String> = reader.system.iter().cloned().chain(main.detail().map(str::to_owned)).collect();
     let mut rows = Vec::with_capacity(source.rows.len());
-    let used: BTreeSet<&str> =
-        shapes.iter().flat_map(Shape::fields).chain(reader.system.as_deref()).chain(detail_of(&main)).collect();
-    let extra: Vec<String> =
-        columns.iter().filter(|name| !used.contains(name.as_str())).map(|name| shown(name)).collect();
+    let both_pairs = |shape: &Shape| matches!((&main, shape), (Shape::Pair { .. }, Shape::Pair { .. }));
     for row in &source.rows {
-        // A row that lacks a field of the main shape may be whole in another one.
-        let shape = std::iter::once(&main).chain(&shapes).find(|shape| is_whole(row, shape)).unwrap_or(&main);
+        // A row that lacks a field of the main shape may be whole in another one, but other columns are no other shape.
+        let others = shapes.iter().filter(|shape| !both_pairs(shape));
+        let shape = std::iter::once(&main).chain(others).find(|shape| is_whole(row, shape)).unwrap_or(&main);
+        used.extend(shape.fields().into_iter().map(str::to_owned));
         if let Some(example) = reader.read(row, shape) {
             rows.push(Row { id: first_id + rows.len(), line: row.line, validation, example });
         }
     }
+    let extra: Vec<String> = columns.iter().filter(|name| !used.contains(*name)).map(|name| shown(name)).collect();
     reader.settle(validation, dialogue)?;
     if rows.is_empty() {
         return Err(dialogue.refuse("no row of the file makes an example; correct the rows named above"));
     }
-    note_extra(&extra, dialogue);
+    note_extra(&main, &extra, dialogue);
     let format = one_format(&mut rows, format, dialogue)?;
     Ok(Shaped { rows, format })
-}
-
-fn detail_of(shape: &Shape) -> Option<&str> {
-    match shape {
-        Shape::Pair { detail, .. } => detail.as_deref(),
-        _ => None,
-    }
 }
 
 /// All field names, in order of appearance.
@@ -223,11 +230,13 @@ fn shapes_of(columns: &[String], names: &ColumnNames) -> Result<Vec<Shape>, Stri
     Ok(shapes)
 }
 
-/// The shape in which most rows are whole; of equals, the likelier one.
+/// The likeliest shape in which at least half as many rows are whole as in any other: a likely name with some gaps tells more
+/// than an unlikely one without.
 fn most_common(rows: &[RawRow], shapes: &[Shape]) -> Option<Shape> {
-    let counts = shapes.iter().map(|shape| (rows.iter().filter(|row| is_whole(row, shape)).count(), shape));
-    let best = counts.rev().max_by_key(|(count, _)| *count);
-    best.map(|(_, shape)| shape.clone())
+    let count = |shape: &Shape| rows.iter().filter(|row| is_whole(row, shape)).count();
+    let counts: Vec<usize> = shapes.iter().map(count).collect();
+    let most = counts.iter().max()?;
+    shapes.iter().zip(&counts).find(|(_, count)| **count * 2 >= *most).map(|(shape, _)| shape.clone())
 }
 
 fn is_whole(row: &RawRow, shape: &Shape) -> bool {
@@ -252,19 +261,35 @@ fn listed(columns: &[String]) -> String {
 
 fn unrecognised(columns: &[String], source: &Source) -> String {
     format!(
-        "no question and answer are recognised in this {} file with the fields {}; name them as the question and the answer \
-         column",
-        source.format.as_str(),
-        listed(columns)
+        "no question and answer are recognised among the fields {} of this {} file; say which field is the question and which \
+         the answer",
+        listed(columns),
+        source.format.as_str()
     )
 }
 
-fn note_extra(extra: &[String], dialogue: &mut Dialogue<'_>) {
-    if !extra.is_empty() {
-        let listed = extra.iter().take(12).map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-        let explanation = format!("Fields that training does not use were left out: {listed}.");
-        dialogue.note(Finding::new("extra_fields", Severity::Note, explanation));
+fn note_extra(main: &Shape, extra: &[String], dialogue: &mut Dialogue<'_>) {
+    if extra.is_empty() {
+        return;
     }
+    let listed = extra.iter().take(12).map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let taken = match main {
+        Shape::Pair { question, answer, .. } => {
+            format!("The question is \"{}\" and the answer \"{}\". ", shown(question), shown(answer))
+        }
+        _ => String::new(),
+    };
+    let explanation = format!("{taken}Fields that training does not use were left out: {listed}.");
+    dialogue.note(Finding::new("extra_fields", Severity::Note, explanation));
+}
+
+/// Collections of questions and answers for a help page: titles that ask, and texts.
+fn titled_answers(rows: &[RawRow], columns: &[String]) -> Option<Shape> {
+    let question = find(columns, &["title", "heading"])?;
+    let answer = find(columns, &["text", "content", "body"])?;
+    let asks = |row: &&RawRow| matches!(field(row, &question), Some(Json::Text(text)) if text.trim_end().ends_with(['?', '？']));
+    let asking = rows.iter().filter(asks).count();
+    (asking * 2 > rows.len()).then_some(Shape::Pair { question, answer, detail: None })
 }
 
 /// Preferences cannot stand beside other examples, and prompts beside chats become chats. Gives the format of all.

@@ -59,7 +59,8 @@ impl Check for ContradictoryAnswers {
         let Some((a, b)) = pairs.first().copied() else { return Ok(()) };
         let concerned: BTreeSet<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
         let explanation = format!(
-            "{} have answers that contradict each other, such as \"{}\" with \"{}\" and \"{}\". The model cannot learn both.",
+            "{} answer the same question differently, such as \"{}\" with \"{}\" and \"{}\". \
+             Where such answers contradict each other the model cannot learn both.",
             count(concerned.len(), "example"),
             excerpt(&rows[&a].question()),
             excerpt(rows[&a].answer()),

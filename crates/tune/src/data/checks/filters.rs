@@ -40,14 +40,18 @@ impl Check for OverlongExamples {
         };
         let mut long = BTreeSet::new();
         let mut most = 0;
-        for row in &data.rows {
+        let progress = context.tools.progress;
+        progress.start("Counting tokens", Some(data.rows.len() as u64), ProgressUnit::Items);
+        for (at, row) in data.rows.iter().enumerate() {
             context.tools.cancel.check()?;
+            progress.set(at as u64);
             let tokens = counter.count(&row.example)?.total;
             most = most.max(tokens);
             if tokens > self.max_tokens {
                 long.insert(row.id);
             }
         }
+        progress.finish();
         if long.is_empty() {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use super::{Check, CheckContext};
 use crate::TuneError;
 
 /// Longest answer that can be a label, in characters and words.
-const LABEL_CHARS: usize = 40;
+const LABEL_CHARS: usize = 60;
 const LABEL_WORDS: usize = 5;
 
 /// Examples that a label must have on average before the data count as classification.

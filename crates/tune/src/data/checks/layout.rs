@@ -47,44 +47,33 @@ impl LegacyLayout {
         let prompts: Vec<&str> = data.rows.iter().map(prompt_of).collect();
         let found = mark(common_suffix(&prompts)).to_owned();
         if found.is_empty() {
-            let wanted =
-                SEPARATORS.into_iter().find(|s| prompts.iter().all(|p| !p.contains(s.trim()))).unwrap_or(SEPARATORS[0]);
-            let explanation = "The prompts do not end with a common separator.";
-            let sample = prompts.first().map(|p| (excerpt(p), excerpt(&format!("{p}{wanted}"))));
-            let action = format!("Add \"{}\" to every prompt", excerpt(wanted));
-            if self.missing(
-                "missing_separator",
-                explanation,
-                "where the question ends",
-                data,
-                dialogue,
-                (action, sample),
-            ) {
+            let free = |s: &&str| prompts.iter().all(|prompt| !prompt.contains(s.trim()));
+            let wanted = SEPARATORS.into_iter().find(free).unwrap_or(SEPARATORS[0]);
+            let fault = LayoutFault {
+                id: "missing_separator",
+                explanation: "The prompts do not end with a common separator.".to_owned(),
+                learns: "where the question ends",
+                action: format!("Add \"{}\" to every prompt", excerpt(wanted)),
+                sample: prompts.first().map(|p| (excerpt(p), excerpt(&format!("{p}{wanted}")))),
+            };
+            if self.missing(fault, data, dialogue) {
                 data.rows.iter_mut().for_each(|row| edit_prompt(row, |prompt| prompt.push_str(wanted)));
             }
             return;
         }
         let shown = excerpt(&found);
-        let within: Vec<&Row> = data
-            .rows
-            .iter()
-            .filter(|row| prompt_of(row).strip_suffix(found.as_str()).is_some_and(|rest| rest.contains(found.trim())))
-            .collect();
-        if !within.is_empty() && !self.chat {
-            let explanation = format!(
-                "The separator \"{shown}\" also stands within prompts, where it does not end the question; choose another one."
-            );
-            dialogue
-                .note(Finding::new("separator_within", Severity::Warning, explanation).at_rows(within.iter().copied()));
+        if !self.chat {
+            note_within(data, &found, dialogue);
         }
-        let explanation = format!("Every prompt ends with the separator \"{shown}\".");
-        let sample = prompts.first().map(|p| (excerpt(p), excerpt(p.strip_suffix(found.as_str()).unwrap_or(p))));
-        if self.present("legacy_separator", &explanation, data, dialogue, sample) {
-            data.rows.iter_mut().for_each(|row| {
-                edit_prompt(row, |prompt| {
-                    prompt.truncate(prompt.strip_suffix(found.as_str()).map_or(prompt.len(), str::len));
-                });
-            });
+        let fault = LayoutFault {
+            id: "legacy_separator",
+            explanation: format!("Every prompt ends with the separator \"{shown}\"."),
+            learns: "",
+            action: format!("Take the separator \"{shown}\" off"),
+            sample: prompts.first().map(|p| (excerpt(p), excerpt(p.strip_suffix(found.as_str()).unwrap_or(p)))),
+        };
+        if self.present(fault, data, dialogue) {
+            data.rows.iter_mut().for_each(|row| edit_prompt(row, |prompt| take_end(prompt, &found)));
         }
     }
 
@@ -92,73 +81,63 @@ impl LegacyLayout {
         let completions: Vec<&str> = data.rows.iter().map(Row::answer).collect();
         let found = mark(common_suffix(&completions)).to_owned();
         if found.is_empty() {
-            let wanted = STOPS
-                .into_iter()
-                .find(|s| completions.iter().all(|c| !c.contains(s.trim_matches(' '))))
-                .unwrap_or(STOPS[1]);
-            let explanation = "The completions do not end with a common stop text.";
-            let sample = completions.first().map(|c| (excerpt(c), excerpt(&format!("{c}{wanted}"))));
-            let action =
-                format!("Add \"{}\" to every completion, and ask with stop=[\"{}\"]", excerpt(wanted), excerpt(wanted));
-            if self.missing("missing_stop_suffix", explanation, "when to stop", data, dialogue, (action, sample)) {
+            let free = |s: &&str| completions.iter().all(|completion| !completion.contains(s.trim_matches(' ')));
+            let wanted = STOPS.into_iter().find(free).unwrap_or(STOPS[1]);
+            let shown = excerpt(wanted);
+            let fault = LayoutFault {
+                id: "missing_stop_suffix",
+                explanation: "The completions do not end with a common stop text.".to_owned(),
+                learns: "when to stop",
+                action: format!("Add \"{shown}\" to every completion, and ask with stop=[\"{shown}\"]"),
+                sample: completions.first().map(|c| (excerpt(c), excerpt(&format!("{c}{wanted}")))),
+            };
+            if self.missing(fault, data, dialogue) {
                 data.rows.iter_mut().for_each(|row| edit_completion(row, |completion| completion.push_str(wanted)));
             }
             return;
         }
-        let explanation = format!("Every completion ends with the stop text \"{}\".", excerpt(&found));
-        let sample = completions.first().map(|c| (excerpt(c), excerpt(c.strip_suffix(found.as_str()).unwrap_or(c))));
-        if self.present("legacy_stop_suffix", &explanation, data, dialogue, sample) {
-            data.rows.iter_mut().for_each(|row| {
-                edit_completion(row, |text| {
-                    text.truncate(text.strip_suffix(found.as_str()).map_or(text.len(), str::len));
-                });
-            });
+        let shown = excerpt(&found);
+        let fault = LayoutFault {
+            id: "legacy_stop_suffix",
+            explanation: format!("Every completion ends with the stop text \"{shown}\"."),
+            learns: "",
+            action: format!("Take the stop text \"{shown}\" off"),
+            sample: completions.first().map(|c| (excerpt(c), excerpt(c.strip_suffix(found.as_str()).unwrap_or(c)))),
+        };
+        if self.present(fault, data, dialogue) {
+            data.rows.iter_mut().for_each(|row| edit_completion(row, |completion| take_end(completion, &found)));
         }
     }
 
     fn space(&self, data: &mut Dataset, dialogue: &mut Dialogue<'_>) {
-        // Scripts without spaces between words need none here either.
-        let wants_space =
-            |row: &&Row| row.answer().chars().next().is_some_and(|c| c.is_alphanumeric() && (c as u32) < 0x2e80);
-        let bare: Vec<&Row> = data.rows.iter().filter(wants_space).collect();
+        let bare: Vec<&Row> = data.rows.iter().filter(|row| wants_space(row.answer())).collect();
         let Some(first) = bare.first() else { return };
-        let severity = if self.chat { Severity::Note } else { Severity::Warning };
-        let explanation = if self.chat {
-            "Completions do not start with a space. In a chat that does not matter."
-        } else {
-            "Completions do not start with a space. Most tokenizers join the space to the word after it, so that without one \
-             the first word is written in rarer pieces."
+        let finding = |severity, explanation: &str| {
+            Finding::new("missing_leading_space", severity, explanation).at_rows(bare.iter().copied())
         };
-        let finding = Finding::new("missing_leading_space", severity, explanation).at_rows(bare.iter().copied());
         if self.chat {
-            dialogue.note(finding);
+            let explanation = "Completions do not start with a space. In a chat that does not matter.";
+            dialogue.note(finding(Severity::Note, explanation));
             return;
         }
+        let explanation = "Completions do not start with a space. Most tokenizers join the space to the word after it, so that \
+                           without one the first word is written in rarer pieces.";
         let sample = Some((excerpt(first.answer()), excerpt(&format!(" {}", first.answer()))));
         let action = format!("Put a space before {}", count(bare.len(), "completion"));
-        if dialogue.offer(finding, action, sample) {
-            let missing =
-                |text: &String| text.chars().next().is_some_and(|c| c.is_alphanumeric() && (c as u32) < 0x2e80);
-            data.rows.iter_mut().for_each(|row| {
+        if dialogue.offer(finding(Severity::Warning, explanation), action, sample) {
+            for row in &mut data.rows {
                 edit_completion(row, |text| {
-                    if missing(text) {
+                    if wants_space(text) {
                         text.insert(0, ' ');
                     }
                 });
-            });
+            }
         }
     }
 
     /// Tells that a mark is missing; offers to add it unless the examples become chats.
-    fn missing(
-        &self,
-        id: &str,
-        explanation: &str,
-        learns: &str,
-        data: &Dataset,
-        dialogue: &mut Dialogue<'_>,
-        (action, sample): (String, Option<(String, String)>),
-    ) -> bool {
+    fn missing(&self, fault: LayoutFault, data: &Dataset, dialogue: &mut Dialogue<'_>) -> bool {
+        let LayoutFault { id, explanation, learns, action, sample } = fault;
         if self.chat {
             let explanation = format!("{explanation} In a chat the template tells the model {learns}.");
             dialogue.note(Finding::new(id, Severity::Note, explanation).at_rows(&data.rows));
@@ -169,22 +148,48 @@ impl LegacyLayout {
     }
 
     /// Tells that a mark is there; offers to take it off when the examples become chats.
-    fn present(
-        &self,
-        id: &str,
-        explanation: &str,
-        data: &Dataset,
-        dialogue: &mut Dialogue<'_>,
-        sample: Option<(String, String)>,
-    ) -> bool {
+    fn present(&self, fault: LayoutFault, data: &Dataset, dialogue: &mut Dialogue<'_>) -> bool {
+        let LayoutFault { id, explanation, action, sample, .. } = fault;
         if !self.chat {
             let explanation = format!("{explanation} Ask the tuned model in the same way.");
             dialogue.note(Finding::new(id, Severity::Note, explanation));
             return false;
         }
         let explanation = format!("{explanation} In a chat the template does its work, and nobody will type it.");
-        dialogue.offer(Finding::new(id, Severity::Warning, explanation).at_rows(&data.rows), "Take it off", sample)
+        dialogue.offer(Finding::new(id, Severity::Warning, explanation).at_rows(&data.rows), action, sample)
     }
+}
+
+/// A mark that is missing or not wanted.
+struct LayoutFault {
+    id: &'static str,
+    explanation: String,
+    /// What the model learns from the mark.
+    learns: &'static str,
+    action: String,
+    sample: Option<(String, String)>,
+}
+
+fn note_within(data: &Dataset, separator: &str, dialogue: &mut Dialogue<'_>) {
+    let within =
+        |row: &&Row| prompt_of(row).strip_suffix(separator).is_some_and(|rest| rest.contains(separator.trim()));
+    let within: Vec<&Row> = data.rows.iter().filter(within).collect();
+    if !within.is_empty() {
+        let explanation = format!(
+            "The separator \"{}\" also stands within prompts, where it does not end the question; choose another one.",
+            excerpt(separator)
+        );
+        dialogue.note(Finding::new("separator_within", Severity::Warning, explanation).at_rows(within.iter().copied()));
+    }
+}
+
+/// Whether a text begins with a word of a script that puts spaces between words.
+fn wants_space(text: &str) -> bool {
+    text.chars().next().is_some_and(|c| c.is_alphanumeric() && (c as u32) < 0x2e80)
+}
+
+fn take_end(text: &mut String, end: &str) {
+    text.truncate(text.strip_suffix(end).map_or(text.len(), str::len));
 }
 
 fn prompt_of(row: &Row) -> &str {

@@ -11,8 +11,49 @@ use crate::TuneError;
 /// Examples from which a recurring address or number counts as the organisation's own.
 const OWN: usize = 5;
 
-/// Finds e-mail addresses, phone numbers, payment cards, bank accounts and national ids. What recurs in many examples is
-/// taken for the organisation's own address or hotline and kept.
+/// Local parts of addresses that belong to a desk and to nobody.
+const DESKS: [&str; 34] = [
+    "accounts",
+    "admin",
+    "billing",
+    "bookings",
+    "business",
+    "careers",
+    "claims",
+    "contact",
+    "damage",
+    "enquiries",
+    "feedback",
+    "hello",
+    "help",
+    "helpdesk",
+    "info",
+    "jobs",
+    "legal",
+    "mail",
+    "marketing",
+    "noreply",
+    "office",
+    "orders",
+    "press",
+    "privacy",
+    "refunds",
+    "repairs",
+    "reservations",
+    "returns",
+    "sales",
+    "service",
+    "shop",
+    "support",
+    "team",
+    "warranty",
+];
+
+/// Beginnings of numbers that are free to call, and so nobody's at home.
+const FREE_NUMBERS: [&str; 9] = ["0800", "0808", "00800", "1800", "1833", "1844", "1855", "1866", "1888"];
+
+/// Finds e-mail addresses, phone numbers, payment cards, bank accounts and national ids. Addresses of a desk (`help@`),
+/// numbers that are free to call, and what recurs in many examples are the organisation's own and kept.
 #[derive(Debug)]
 pub(in crate::data) struct PersonalData;
 
@@ -61,9 +102,26 @@ impl Check for PersonalData {
 fn private(text: &str, kind: PersonalKind, own: &BTreeMap<String, PersonalKind>) -> Vec<std::ops::Range<usize>> {
     find_personal(text)
         .into_iter()
-        .filter(|(range, found)| *found == kind && !own.contains_key(&key(&text[range.clone()])))
+        .filter(|(range, found)| {
+            let value = &text[range.clone()];
+            *found == kind && !is_desk(value, kind) && !own.contains_key(&key(value))
+        })
         .map(|(range, _)| range)
         .collect()
+}
+
+fn is_desk(value: &str, kind: PersonalKind) -> bool {
+    match kind {
+        PersonalKind::Email => {
+            let local = value.split('@').next().unwrap_or_default().to_lowercase();
+            DESKS.contains(&local.replace(['-', '_', '.'], "").as_str())
+        }
+        PersonalKind::Phone => {
+            let digits: String = value.chars().filter(char::is_ascii_digit).collect();
+            FREE_NUMBERS.iter().any(|free| digits.starts_with(free))
+        }
+        _ => false,
+    }
 }
 
 /// Addresses and phone numbers that stand in many examples.

@@ -46,7 +46,11 @@ impl CommonPrefixes {
         let finding = Finding::new("common_prompt_prefix", Severity::Warning, explanation).at_rows(&data.rows);
         let after = texts.first().and_then(|text| text.get(prefix.len()..)).unwrap_or_default().trim_start();
         let sample = texts.first().map(|text| (excerpt(text), excerpt(after)));
-        let action = if self.chat { "Move it into a system message" } else { "Take it off" };
+        let action = if self.chat {
+            "Move the common beginning of the questions into a system message"
+        } else {
+            "Take the common beginning of the questions off"
+        };
         if dialogue.offer(finding, action, sample) {
             for row in &mut data.rows {
                 take_prefix(row, &prefix);
@@ -99,7 +103,7 @@ fn answers(data: &mut Dataset, dialogue: &mut Dialogue<'_>) {
     let finding = Finding::new("common_completion_prefix", Severity::Warning, explanation).at_rows(&data.rows);
     let after = answers.first().and_then(|text| text.get(prefix.len()..)).unwrap_or_default().trim_start();
     let sample = answers.first().map(|text| (excerpt(text), excerpt(after)));
-    if dialogue.offer(finding, "Take it off", sample) {
+    if dialogue.offer(finding, format!("Take the label \"{shown}\" off"), sample) {
         for row in &mut data.rows {
             let legacy = matches!(row.example, TrainingExample::PromptCompletion { .. });
             for answer in row.answers_mut() {

@@ -183,12 +183,8 @@ fn settle(format: SourceFormat, mut raw: RawRows, dialogue: &mut Dialogue<'_>) -
         let number = raw.unread.len();
         let explanation = format!("{} cannot be read; the first is line {line}: {reason}.", count(number, "line"));
         if raw.rows.is_empty() {
-            return Err(TuneError::File {
-                path: dialogue.path().to_owned(),
-                line: *line,
-                field: None,
-                reason: reason.clone(),
-            });
+            let reason = format!("{reason}; write objects with named fields, such as question and answer");
+            return Err(TuneError::File { path: dialogue.path().to_owned(), line: *line, field: None, reason });
         }
         let finding = Finding::new("unreadable_lines", Severity::Error, explanation)
             .at_lines(raw.unread.iter().map(|(line, _)| *line));

@@ -161,8 +161,9 @@ fn personal_data_are_masked_kind_by_kind_and_the_own_hotline_stays() {
     rows[3].0.push_str(" My number is +44 20 7946 0958.");
     rows[4].0.push_str(" Account DE89370400440532013000.");
     rows[5].0.push_str(" SSN 536-22-8726.");
+    rows[6].1.push_str(" Or ask returns@shop.example, free at 0800 11 22 33 4.");
     for row in rows.iter_mut().skip(10) {
-        row.1.push_str(" Or call 0800 555 1234, or write to help@shop.example.");
+        row.1.push_str(" Or call 030 90182 0 or 0800 555 1234, or write to mary@shop.example.");
     }
     let prepared = World::new().run("a.jsonl", chats(&rows));
     let lines = prepared.lines().join("\n");
@@ -176,7 +177,11 @@ fn personal_data_are_masked_kind_by_kind_and_the_own_hotline_stays() {
         assert!(lines.contains(mask) && !lines.contains(value), "{mask}");
         assert_eq!(prepared.finding(id).unwrap().lines, [line], "{id}");
     }
-    assert!(lines.contains("0800 555 1234") && lines.contains("help@shop.example"));
+    assert!(
+        ["030 90182 0", "0800 555 1234", "mary@shop.example", "returns@shop.example"]
+            .iter()
+            .all(|own| lines.contains(own))
+    );
     assert!(prepared.finding("personal_phone").unwrap().explanation.contains("your own"));
     let refused =
         World { refuse: vec!["personal_email"], ..World::new() }.run("a.jsonl", chats(&rows)).lines().join("\n");

@@ -310,3 +310,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_help_page_with_titles_that_ask_is_read_as_questions_and_a_row_without_one_is_left_out() {
+    let rows: String = pairs(20)
+        .iter()
+        .enumerate()
+        .map(|(n, (q, a))| {
+            format!("{}\n", serde_json::json!({"title": if n == 4 { "" } else { q }, "text": a, "category": "goods"}))
+        })
+        .collect();
+    let prepared = World::new().run("faq.jsonl", rows);
+    assert_eq!(prepared.finding("missing_fields").unwrap().lines, [5]);
+    assert!(prepared.lines().iter().all(|line| line.contains("Which") && !line.contains("goods")));
+    let told = &prepared.finding("extra_fields").unwrap().explanation;
+    assert!(
+        told.contains("The question is \"title\" and the answer \"text\"") && told.contains("\"category\""),
+        "{told}"
+    );
+}
