@@ -111,6 +111,14 @@ fn flops(model: &TrainableModel, arguments: &Arguments, targets: usize) -> f64 {
     tokens as f64 * products + targets as f64 * all * 2.0 * (config.hidden * config.vocabulary) as f64
 }
 
+/// Processor seconds of this process so far, on all threads: unlike the clock's, they do not count what others compute.
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    Some(ticks / 100.0)
+}
+
 fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -154,7 +162,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let work = flops(&model, &arguments, targets) / 1e9;
     let mut gradients = Gradients::zeros(model.parameters());
     let mut fastest = f64::INFINITY;
+    let mut before = None;
     for step in 0..=arguments.steps {
+        if step == 1 {
+            before = processor_seconds();
+        }
         let start = Instant::now();
         gradients.clear();
         let scores = model.forward_backward(&batch, &CrossEntropy, &mut gradients, &|| false)?;
@@ -166,6 +178,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         fastest = fastest.min(seconds);
         let rate = batch.tokens.len() as f64 / seconds;
         println!("step {step}: loss {:.4}, {seconds:.3} s, {rate:.0} tokens/s", CrossEntropy.gradient(&scores).loss);
+    }
+    if let (Some(before), Some(after)) = (before, processor_seconds()) {
+        let seconds = (after - before) / arguments.steps as f64;
+        let rate = batch.tokens.len() as f64 / seconds;
+        println!("{seconds:.2} processor seconds a step, {rate:.0} tokens a processor second");
     }
     let rate = batch.tokens.len() as f64 / fastest;
     let reached = work / fastest;
