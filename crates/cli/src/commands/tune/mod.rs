@@ -70,6 +70,10 @@ pub(crate) enum TuneCommand {
     },
     /// Write a tuned model as one whole for other programs
     Export(export::ExportArgs),
+    /// Make a tuned model the one that answers, if it is better
+    Promote(models::PromoteArgs),
+    /// Let the base model answer again
+    Demote,
     /// Train a small model from scratch on plain text
     Pretrain(pretrain::PretrainArgs),
 }
@@ -88,6 +92,7 @@ impl TuneCommand {
             Self::Prepare(args) => return args.run(settings, terminal),
             Self::Create(args) => return args.run(settings, terminal),
             Self::Export(args) => return args.run(settings, terminal),
+            Self::Promote(args) => return args.run(settings, terminal),
             Self::Pretrain(args) => return args.run(settings, terminal),
             _ => {}
         }
@@ -112,8 +117,9 @@ impl TuneCommand {
             }
             Self::Models => models::list(&engine, terminal),
             Self::Delete { model, yes } => models::delete(&engine, model, *yes, terminal),
+            Self::Demote => models::demote(&engine, terminal),
             // Handled above: they open the engine themselves.
-            Self::Prepare(_) | Self::Create(_) | Self::Export(_) | Self::Pretrain(_) => Ok(()),
+            Self::Prepare(_) | Self::Create(_) | Self::Export(_) | Self::Promote(_) | Self::Pretrain(_) => Ok(()),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use anser_engine::Engine;
+use anser_engine::{Engine, HeldOutExample};
 use clap::Args;
 
 use super::show::date;
+use crate::commands::eval::tuned::ComparisonArgs;
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -23,6 +24,23 @@ pub(crate) struct PromoteArgs {
     /// Examples that it was not trained on, in the shape of training data
     #[arg(long, value_name = "FILE")]
     heldout: PathBuf,
+    #[command(flatten)]
+    how: ComparisonArgs,
+}
+
+impl PromoteArgs {
+    pub(super) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        let progress = terminal.progress();
+        let engine = compose::engine(settings, progress.clone())?;
+        let request = self.how.request(&self.model, HeldOutExample::read_jsonl(&self.heldout)?);
+        let report = engine.promote_if_better(&request, progress.as_ref(), &interrupt::cancel_on_interrupt())?;
+        if terminal.is_json() {
+            terminal.json(&report)?;
+        } else {
+            terminal.line(report.render().trim_end())?;
+        }
+        if report.promoted { Ok(()) } else { Err(Failure::failed(format!("{} was not promoted", self.model))) }
+    }
 }
 
 /// All tuned models.
@@ -53,4 +71,14 @@ pub(super) fn delete(engine: &Engine, id: &str, yes: bool, terminal: &Terminal) 
         return terminal.json(&serde_json::json!({"id": id, "deleted": deleted}));
     }
     terminal.line(format!("deleted {id}"))
+}
+
+/// Undoes a promotion.
+pub(super) fn demote(engine: &Engine, terminal: &Terminal) -> Result<(), Failure> {
+    engine.set_default_chat_model(None, serde_json::Value::Null)?;
+    let model = engine.default_chat_model()?;
+    if terminal.is_json() {
+        return terminal.json(&serde_json::json!({"default": model}));
+    }
+    terminal.line(format!("{model} answers by default"))
 }

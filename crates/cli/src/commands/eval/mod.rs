@@ -1,5 +1,8 @@
 //! `anser eval`: how good retrieval and answers are, on questions whose answers are known.
 
+mod moderation;
+pub(crate) mod tuned;
+
 use std::path::PathBuf;
 
 use anser_engine::{AnswerEvaluation, LabelledQuestion, RetrievalEvaluation};
@@ -22,13 +25,15 @@ const SHOWN_MISSES: usize = 30;
 /// Subcommands of `anser eval`.
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  anser eval retrieval --collection shop-faq --questions examples/data/questions.jsonl\n  anser eval answers --collection shop-faq --questions examples/data/questions.jsonl --json"
+    after_help = "Examples:\n  anser eval retrieval --collection shop-faq --questions examples/data/questions.jsonl\n  anser eval answers --collection shop-faq --questions examples/data/questions.jsonl --json\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser eval answers --tuned ft:… --heldout heldout.jsonl --collection shop-faq --each\n  anser eval moderation --examples examples/data/moderation/held_out.jsonl"
 )]
 pub(crate) enum EvalCommand {
     /// Recall, MRR and nDCG of the passages found
     Retrieval(RetrievalArgs),
-    /// Key facts, citations and abstentions of the answers written
-    Answers(QuestionArgs),
+    /// Key facts, citations and abstentions of the answers written; with --tuned, a tuned model against its base
+    Answers(AnswerArgs),
+    /// Precision and recall of the content filter
+    Moderation(moderation::ModerationArgs),
 }
 
 /// Where questions come from and what they are asked of.
@@ -40,6 +45,20 @@ pub(crate) struct QuestionArgs {
     /// JSONL of questions; a question without answers is one that the collection cannot answer
     #[arg(long, value_name = "FILE", long_help = QUESTIONS_HELP)]
     questions: PathBuf,
+}
+
+/// Arguments of `anser eval answers`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("asked").args(["questions", "heldout"]).required(true))]
+pub(crate) struct AnswerArgs {
+    /// Collection to ask; with --tuned it adds the two arms with retrieval
+    #[arg(long, short, required_unless_present = "tuned")]
+    collection: Option<String>,
+    /// JSONL of questions; a question without answers is one that the collection cannot answer
+    #[arg(long, value_name = "FILE", long_help = QUESTIONS_HELP, conflicts_with = "tuned")]
+    questions: Option<PathBuf>,
+    #[command(flatten)]
+    tuned: tuned::TunedArgs,
 }
 
 /// Arguments of `anser eval retrieval`.
@@ -57,16 +76,12 @@ pub(crate) struct RetrievalArgs {
 
 impl EvalCommand {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        let from = match self {
-            Self::Retrieval(args) => &args.from,
-            Self::Answers(args) => args,
-        };
-        let questions = LabelledQuestion::read_jsonl(&from.questions)?;
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
-        let cancel = interrupt::cancel_on_interrupt();
         match self {
             Self::Retrieval(args) => {
+                let (from, cancel) = (&args.from, interrupt::cancel_on_interrupt());
+                let questions = LabelledQuestion::read_jsonl(&from.questions)?;
                 let found = engine.evaluate_retrieval(
                     &from.collection,
                     &questions,
@@ -77,10 +92,14 @@ impl EvalCommand {
                 )?;
                 if terminal.is_json() { terminal.json(&found) } else { print_retrieval(terminal, &found) }
             }
-            Self::Answers(_) => {
-                let found = engine.evaluate_answers(&from.collection, &questions, progress.as_ref(), &cancel)?;
+            Self::Answers(AnswerArgs { collection: Some(collection), questions: Some(questions), .. }) => {
+                let questions = LabelledQuestion::read_jsonl(questions)?;
+                let cancel = interrupt::cancel_on_interrupt();
+                let found = engine.evaluate_answers(collection, &questions, progress.as_ref(), &cancel)?;
                 if terminal.is_json() { terminal.json(&found) } else { print_answers(terminal, &found) }
             }
+            Self::Answers(args) => args.tuned.run(&engine, args.collection.as_deref(), terminal),
+            Self::Moderation(args) => args.run(&engine, terminal),
         }
     }
 }
@@ -119,6 +138,13 @@ fn print_answers(terminal: &Terminal, found: &AnswerEvaluation) -> Result<(), Fa
         ["time per answer".to_owned(), format!("{:.1} s, at most {:.1} s", found.mean_seconds, found.max_seconds)],
     ];
     terminal.table(["measure", "value"], rows)?;
+    if let Some(text) = &found.text {
+        terminal.line(format!(
+            "against {} reference answers: exact match {:.2}, token F1 {:.2}, BLEU {:.1}, ROUGE-1 {:.2}, ROUGE-2 {:.2}, \
+             ROUGE-L {:.2}",
+            text.questions, text.exact_match, text.token_f1, text.bleu, text.rouge_1, text.rouge_2, text.rouge_l
+        ))?;
+    }
     for miss in found.misses.iter().take(SHOWN_MISSES) {
         terminal.line(format!(
             "  missed {} ({:?}): {}\n    wanted {} from {}; got: {}",
