@@ -7,6 +7,7 @@ mod tokenizer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anser_core::storage::write_atomic;
 use anser_core::{
     Hyperparameters, Objective, Schedule, StopSignal, TrainableParts, TrainedKind, TrainingEvent, TrainingMetrics,
 };
@@ -23,8 +24,8 @@ use crate::optimizer::AdamWOptions;
 use crate::provenance::Provenance;
 use crate::schedule::LearningRate;
 use crate::trainer::{
-    Course, Examples, FolderWriter, MODEL_FOLDER, Run, RunInput, RunResult, SAVE_INTERVAL, copy_model, fingerprint,
-    hexadecimal, usual_precision,
+    Course, Examples, FolderWriter, MODEL_FOLDER, OUTCOME, Run, RunInput, RunResult, SAVE_INTERVAL, copy_model,
+    fingerprint, hexadecimal, usual_precision,
 };
 
 /// Decay of the weights: a model from scratch sees each text a few times only, and needs little.
@@ -101,6 +102,16 @@ pub fn pretrain(
     let model = TrainableModel::from_scratch(&config, &model_options)?;
     let parameters = model.trainable_parameters();
     let course = course(options, &corpus, precision)?;
+    if let Some(outcome) = finished(folder, &course.identity) {
+        return Ok(outcome);
+    }
+    let text = format!(
+        "a model of {parameters} weights learns {} tokens, {} held out, with a tokenizer of {vocabulary}, in {} steps",
+        corpus.training.targets(),
+        corpus.validation.targets(),
+        course.total_steps()
+    );
+    on_event(TrainingEvent::Message { warning: false, text });
     let hyperparameters = hyperparameters(options, &course, precision);
     let writer = FolderWriter { config, codec, precision, base: None };
     let input = RunInput {
@@ -116,9 +127,8 @@ pub fn pretrain(
     let model_folder = folder.join(MODEL_FOLDER);
     copy_model(&folder.join(&result.model.folder), &model_folder)?;
     record(options, hyperparameters, &corpus, &result, parameters).write(&model_folder)?;
-    crate::checkpoint::StateFolder::of_run(folder).remove()?;
     let metrics = result.model.metrics;
-    Ok(PretrainOutcome {
+    let outcome = PretrainOutcome {
         folder: model_folder,
         parameters,
         vocabulary,
@@ -130,7 +140,28 @@ pub fn pretrain(
         metrics,
         trained_tokens: result.trained_tokens,
         seconds: result.seconds,
-    })
+    };
+    let finished = Finished { identity: course.identity.clone(), outcome };
+    let json = serde_json::to_vec(&finished).map_err(|error| TuneError::Internal(error.to_string()))?;
+    write_atomic(&folder.join(OUTCOME), &json)?;
+    crate::checkpoint::StateFolder::of_run(folder).remove()?;
+    Ok(finished.outcome)
+}
+
+/// What [`OUTCOME`] holds.
+#[derive(Serialize, Deserialize)]
+struct Finished {
+    identity: String,
+    outcome: PretrainOutcome,
+}
+
+/// What an earlier call came to, when it was for the same text and settings.
+fn finished(folder: &Path, identity: &str) -> Option<PretrainOutcome> {
+    let json = std::fs::read(folder.join(OUTCOME)).ok()?;
+    let Finished { identity: found, outcome } = serde_json::from_slice(&json).ok()?;
+    // The run's folder may have been moved since.
+    let model = folder.join(MODEL_FOLDER);
+    (found == identity && model.is_dir()).then_some(PretrainOutcome { folder: model, ..outcome })
 }
 
 /// Encodes the texts and sets the last share of their tokens aside.

@@ -8,7 +8,7 @@ use crate::TuneError;
 /// Longest example in tokens when none is given: most answers fit, and attention's memory stays small.
 const MAX_TOKENS: usize = 1024;
 /// Steps that small training sets should get in all.
-const WANTED_STEPS: usize = 150;
+const WANTED_STEPS: usize = 100;
 /// Largest rank of an update.
 const MAX_RANK: usize = 256;
 
@@ -106,7 +106,7 @@ pub(crate) fn fill(request: &TrainingRequest, config: &LlamaConfig, examples: us
     let given = &request.hyperparameters;
     let batch_size = given.batch_size.unwrap_or_else(|| usual_batch_size(examples).min(examples).max(1));
     let steps_per_epoch = examples.div_ceil(batch_size).max(1);
-    let n_epochs = given.n_epochs.unwrap_or_else(|| WANTED_STEPS.div_ceil(steps_per_epoch).clamp(3, 6));
+    let n_epochs = given.n_epochs.unwrap_or_else(|| WANTED_STEPS.div_ceil(steps_per_epoch).clamp(3, 10));
     let total_steps = n_epochs * steps_per_epoch;
     let usual = usual_learning_rate(request);
     let learning_rate =
@@ -144,7 +144,7 @@ fn usual_batch_size(examples: usize) -> usize {
 /// Peak learning rate of each method. Fewer and fresher weights take larger steps.
 pub(crate) fn usual_learning_rate(request: &TrainingRequest) -> f64 {
     match (&request.parts, request.objective) {
-        (TrainableParts::Lora(_), Objective::Supervised) => 5e-4,
+        (TrainableParts::Lora(_), Objective::Supervised) => 1e-3,
         (TrainableParts::Lora(_), Objective::Preference { .. }) => 1e-4,
         (TrainableParts::LastBlocks { .. }, Objective::Supervised) => 2e-4,
         (TrainableParts::LastBlocks { .. }, Objective::Preference { .. }) => 2e-5,
@@ -206,9 +206,9 @@ mod tests {
             let filled = fill(&request(), &config(), examples);
             (filled.batch_size.unwrap(), filled.n_epochs.unwrap())
         };
-        assert_eq!(chosen(10), (4, 6));
-        assert_eq!(chosen(100), (4, 6));
-        assert_eq!(chosen(240), (9, 6));
+        assert_eq!(chosen(10), (4, 10));
+        assert_eq!(chosen(100), (4, 4));
+        assert_eq!(chosen(240), (9, 4));
         assert_eq!(chosen(1000), (16, 3));
         assert_eq!(chosen(20_000), (40, 3));
         assert_eq!(chosen(1_000_000), (256, 3));
@@ -222,7 +222,7 @@ mod tests {
         request.hyperparameters.batch_size = Some(7);
         let filled = fill(&request, &config(), 100);
         assert_eq!((filled.batch_size, filled.max_tokens), (Some(7), Some(512)));
-        assert_eq!(filled.learning_rate, Some(1.666_67e-4));
+        assert_eq!(filled.learning_rate, Some(3.333_33e-4));
         request.hyperparameters = filled.clone();
         check(&request, &config()).unwrap();
         assert_eq!(fill(&request, &config(), 100), filled);

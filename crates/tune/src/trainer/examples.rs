@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anser_core::{ChatMessage, Objective};
+use anser_core::{ChatMessage, Objective, StopSignal};
 use anser_generate::{ChatCodec, EncodedExample};
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use crate::TuneError;
@@ -55,36 +56,59 @@ impl Examples {
         self.units.iter().map(Unit::tokens).max().unwrap_or(0)
     }
 
-    /// Encodes the examples of `path`. Sequences longer than `max_tokens` are cut at the end.
-    pub(crate) fn encode(
-        located: &LocatedExamples,
-        codec: &ChatCodec,
-        objective: &Objective,
-        max_tokens: usize,
-        path: &Path,
-    ) -> Result<Self, TuneError> {
-        let mut examples = Self::default();
-        for (line, example) in located {
-            let fault = |reason: String| TuneError::File { path: path.to_owned(), line: *line, field: None, reason };
-            check_format(example.format(), objective).map_err(|reason| fault(reason.to_owned()))?;
-            let mut sequences = encode(example, codec).map_err(|error| fault(error.to_string()))?;
-            let long = sequences.iter().any(|sequence| sequence.tokens.len() > max_tokens);
-            examples.cut += usize::from(long);
-            for sequence in &mut sequences {
-                sequence.tokens.truncate(max_tokens);
-                sequence.learn.truncate(max_tokens);
-                // Nothing predicts the first token.
-                if let Some(first) = sequence.learn.first_mut() {
-                    *first = false;
+    /// Puts encoded examples together; `None` is one that has nothing to learn left.
+    fn gather(encoded: Vec<(Option<Unit>, bool)>) -> Self {
+        let cut = encoded.iter().filter(|(_, cut)| *cut).count();
+        let all = encoded.len();
+        let units: Vec<Unit> = encoded.into_iter().filter_map(|(unit, _)| unit).collect();
+        Self { cut, left_out: all - units.len(), units }
+    }
+}
+
+/// Turns examples into what the model reads.
+pub(crate) struct ExampleEncoder<'a> {
+    pub(crate) codec: &'a ChatCodec,
+    pub(crate) objective: &'a Objective,
+    /// Sequences longer than this are cut at the end.
+    pub(crate) max_tokens: usize,
+    pub(crate) stop: &'a StopSignal,
+}
+
+impl ExampleEncoder<'_> {
+    /// Encodes the examples of `path`, several at a time. The error is that of the first line at fault.
+    pub(crate) fn encode(&self, located: &LocatedExamples, path: &Path) -> Result<Examples, TuneError> {
+        let encoded: Vec<Result<(Option<Unit>, bool), TuneError>> = located
+            .par_iter()
+            .map(|(line, example)| {
+                if let Some(reason) = self.stop.get() {
+                    return Err(TuneError::Stopped(reason));
                 }
-            }
-            if sequences.iter().all(|sequence| sequence.learn.contains(&true)) {
-                examples.units.push(Unit { sequences });
-            } else {
-                examples.left_out += 1;
+                self.unit(example).map_err(|reason| TuneError::File {
+                    path: path.to_owned(),
+                    line: *line,
+                    field: None,
+                    reason,
+                })
+            })
+            .collect();
+        Ok(Examples::gather(encoded.into_iter().collect::<Result<_, _>>()?))
+    }
+
+    /// One example, if anything to learn is left of it, and whether it was cut.
+    fn unit(&self, example: &TrainingExample) -> Result<(Option<Unit>, bool), String> {
+        check_format(example.format(), self.objective)?;
+        let mut sequences = sequences(example, self.codec).map_err(|error| error.to_string())?;
+        let cut = sequences.iter().any(|sequence| sequence.tokens.len() > self.max_tokens);
+        for sequence in &mut sequences {
+            sequence.tokens.truncate(self.max_tokens);
+            sequence.learn.truncate(self.max_tokens);
+            // Nothing predicts the first token.
+            if let Some(first) = sequence.learn.first_mut() {
+                *first = false;
             }
         }
-        Ok(examples)
+        let learns = sequences.iter().all(|sequence| sequence.learn.contains(&true));
+        Ok((learns.then_some(Unit { sequences }), cut))
     }
 }
 
@@ -101,7 +125,7 @@ fn check_format(format: TrainingFormat, objective: &Objective) -> Result<(), &'s
     }
 }
 
-fn encode(example: &TrainingExample, codec: &ChatCodec) -> Result<Vec<EncodedExample>, TuneError> {
+fn sequences(example: &TrainingExample, codec: &ChatCodec) -> Result<Vec<EncodedExample>, TuneError> {
     match example {
         TrainingExample::Chat { turns } => Ok(vec![codec.encode_example(turns)?]),
         TrainingExample::PromptCompletion { prompt, completion } => {

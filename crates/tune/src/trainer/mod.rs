@@ -41,7 +41,7 @@ pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(20);
 /// Folder of the finished model, below the run's.
 pub(crate) const MODEL_FOLDER: &str = "model";
 /// File that a finished run leaves, so that asking again gives the same answer.
-const OUTCOME: &str = "outcome.json";
+pub(crate) const OUTCOME: &str = "outcome.json";
 
 /// Finds the file or folder of a base model by its name, and downloads it if need be.
 pub type Locate = dyn Fn(&str, &dyn Progress) -> anser_core::Result<PathBuf> + Send + Sync;
@@ -113,7 +113,7 @@ impl LocalTrainer {
         }
         let request = &plan.request;
         let mut base = self.open(&request.base, &NoProgress)?;
-        let data = plan::read_data(request, &base)?;
+        let data = plan::read_data(request, &base, stop)?;
         if data.fingerprint() != plan.data_fingerprint {
             return Err(TuneError::File {
                 path: request.training_file.clone(),
@@ -148,10 +148,12 @@ impl LocalTrainer {
             save_interval: self.options.save_interval,
             stop,
         };
-        let result = Run::open(input, model, on_event)?.train()?;
+        let mut run = Run::open(input, model, on_event)?;
+        let result = run.train();
         if let Some(file) = &self.options.throughput {
-            throughput::remember(file, request, self.options.threads, result.rate);
+            throughput::remember(file, request, self.options.threads, run.rate());
         }
+        let result = result?;
         let outcome = finish(plan, folder, (writer.kind(), base_sha256), &result)?;
         let finished = Finished { identity: course.identity, outcome };
         let json = serde_json::to_vec(&finished).map_err(|error| TuneError::Internal(error.to_string()))?;

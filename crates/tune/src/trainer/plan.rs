@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use anser_core::{Precision, TrainableParts, TrainingPlan, TrainingRequest};
+use anser_core::{Precision, StopSignal, TrainableParts, TrainingPlan, TrainingRequest};
 use anser_generate::{BaseModel, LlamaConfig, LoraAdapter};
 
 use super::clock;
 use super::course::PART_TOKENS;
-use super::examples::{Examples, fingerprint};
+use super::examples::{ExampleEncoder, Examples, fingerprint};
 use super::{TrainerOptions, defaults, throughput};
 use crate::TuneError;
 use crate::data::{read_training_file, read_validation_file};
@@ -30,25 +30,27 @@ impl Data {
 }
 
 /// Reads and encodes both files of a request.
-pub(super) fn read_data(request: &TrainingRequest, base: &BaseModel) -> Result<Data, TuneError> {
-    let training = read_examples(request, base, &request.training_file, false)?;
+pub(super) fn read_data(request: &TrainingRequest, base: &BaseModel, stop: &StopSignal) -> Result<Data, TuneError> {
+    let codec = base.codec();
+    let encoder = ExampleEncoder {
+        codec: &codec,
+        objective: &request.objective,
+        max_tokens: defaults::max_tokens(request, base.config()),
+        stop,
+    };
+    let training = read_examples(&encoder, &request.training_file, false)?;
     if training.units.is_empty() {
         let reason = "no example has anything left to learn within max_tokens; raise it".to_owned();
         return Err(TuneError::File { path: request.training_file.clone(), line: 0, field: None, reason });
     }
     let validation = match &request.validation_file {
-        Some(path) => read_examples(request, base, path, true)?,
+        Some(path) => read_examples(&encoder, path, true)?,
         None => Examples::default(),
     };
     Ok(Data { training, validation })
 }
 
-fn read_examples(
-    request: &TrainingRequest,
-    base: &BaseModel,
-    path: &Path,
-    validation: bool,
-) -> Result<Examples, TuneError> {
+fn read_examples(encoder: &ExampleEncoder<'_>, path: &Path, validation: bool) -> Result<Examples, TuneError> {
     let (examples, check) = if validation { read_validation_file(path)? } else { read_training_file(path)? };
     if let Some(problem) = check.problems.into_iter().next() {
         let more = match check.problem_count {
@@ -62,8 +64,7 @@ fn read_examples(
             reason: format!("{}{more}", problem.message),
         });
     }
-    let max_tokens = defaults::max_tokens(request, base.config());
-    Examples::encode(&examples, &base.codec(), &request.objective, max_tokens, path)
+    encoder.encode(&examples, path)
 }
 
 /// How the model of a planned request is set up.
@@ -97,7 +98,7 @@ pub(super) fn plan(
     defaults::check(request, config)?;
     let mut request = request.clone();
     take_over_adapter(&mut request, config)?;
-    let data = read_data(&request, base)?;
+    let data = read_data(&request, base, &StopSignal::default())?;
     let examples = data.training.units.len();
     let mut chosen = defaults::fill(&request, config, examples);
     let precision: Precision = chosen.precision.unwrap_or_else(defaults::usual_precision);

@@ -46,8 +46,6 @@ pub(crate) struct RunResult {
     pub(crate) stopped_early: bool,
     /// Seconds over all calls.
     pub(crate) seconds: f64,
-    /// Tokens trained in this call, and how many a second.
-    pub(crate) rate: (u64, f64),
 }
 
 /// A run under way.
@@ -117,7 +115,7 @@ impl<'a> Run<'a> {
     }
 
     /// Trains to the end. On a pause the state of the last finished step is kept.
-    pub(crate) fn train(mut self) -> Result<RunResult, TuneError> {
+    pub(crate) fn train(&mut self) -> Result<RunResult, TuneError> {
         let result = self.advance();
         if let Err(TuneError::Stopped(_)) = result {
             let reason = self.input.stop.get().unwrap_or(StopReason::Cancel);
@@ -133,8 +131,12 @@ impl<'a> Run<'a> {
             trained_tokens: self.state.trained_tokens,
             stopped_early: self.state.step < self.input.course.total_steps(),
             seconds: self.seconds_before + self.clock.seconds(),
-            rate: self.clock.training(),
         })
+    }
+
+    /// Tokens trained in this call, and how many a second.
+    pub(crate) fn rate(&self) -> (u64, f64) {
+        self.clock.training()
     }
 
     fn advance(&mut self) -> Result<(), TuneError> {
@@ -161,9 +163,13 @@ impl<'a> Run<'a> {
     }
 
     fn is_over(&self) -> bool {
-        let course = self.input.course;
-        let patience_lost = course.patience > 0 && self.state.stale_evaluations >= course.patience;
-        self.state.unreported.is_none() && (self.state.step >= course.total_steps() || patience_lost)
+        let done = self.state.step >= self.input.course.total_steps() || self.patience_lost();
+        self.state.unreported.is_none() && done
+    }
+
+    fn patience_lost(&self) -> bool {
+        let patience = self.input.course.patience;
+        patience > 0 && self.state.stale_evaluations >= patience
     }
 
     /// One optimiser step.
@@ -276,6 +282,13 @@ impl<'a> Run<'a> {
                 self.state.stale_evaluations = 0;
             } else {
                 self.state.stale_evaluations += 1;
+                if self.patience_lost() && written.metrics.step < self.input.course.total_steps() {
+                    let text = format!(
+                        "training ends early: the validation loss has not fallen in {} evaluations",
+                        self.state.stale_evaluations
+                    );
+                    (self.on_event)(TrainingEvent::Message { warning: false, text });
+                }
             }
         }
         self.state.last = Some(written);

@@ -66,6 +66,10 @@ fn a_model_from_scratch_learns_what_counting_words_cannot() {
     assert_eq!(base.codec().decode(&[base.codec().end_of_turn()]), "");
     let record = Provenance::read(&outcome.folder).unwrap();
     assert_eq!((record.base, record.trained_tokens), (None, outcome.trained_tokens));
+
+    let (again, told) = run(&options, &folder.path().join("run"));
+    assert_eq!(again, outcome);
+    assert!(told.0.is_empty());
 }
 
 #[test]
