@@ -79,7 +79,6 @@ struct ResponseUsage {
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 struct InputDetails {
     cache_write_tokens: usize,
     cached_tokens: usize,
