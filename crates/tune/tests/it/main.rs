@@ -4,5 +4,6 @@
 
 mod malformed_files;
 mod prepare;
+mod serving;
 mod training;
 mod training_file;
