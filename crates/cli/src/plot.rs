@@ -18,8 +18,8 @@ const TRAINING: &str = "#008df9";
 const VALIDATION: &str = "#ff6e3a";
 const FULL_VALIDATION: &str = "#9f0162";
 
-/// Steps over which the thick line of the training curve is averaged, as a share of all steps.
-const SMOOTHED_SHARE: f64 = 0.05;
+/// Steps to either side over which the thick line of the training curve is averaged, as a share of all steps.
+const SMOOTHED_SHARE: f64 = 0.025;
 
 /// A loss that is not below this is no longer a figure but an accident.
 const HIGHEST_LOSS: f64 = 1e9;
@@ -180,13 +180,12 @@ fn curves(scale: &Scale, curves: &[Curve]) -> Group {
     })
 }
 
-/// Each value replaced by the mean of the last `window` ones up to it.
+/// Each value replaced by the mean of those around it, `window` to either side as far as there are any.
 fn running_mean(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
-    let window = window.max(1);
     (0..points.len())
         .map(|at| {
-            let last = &points[(at + 1).saturating_sub(window)..=at];
-            (points[at].0, last.iter().map(|p| p.1).sum::<f64>() / last.len() as f64)
+            let around = &points[at.saturating_sub(window)..(at + window + 1).min(points.len())];
+            (points[at].0, around.iter().map(|p| p.1).sum::<f64>() / around.len() as f64)
         })
         .collect()
 }

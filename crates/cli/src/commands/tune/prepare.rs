@@ -197,7 +197,11 @@ impl PrepareArgs {
             let context = engine.training_context(collection, question, cancel)?;
             found += 1;
             progress.set(found);
-            Ok(GroundedContext { passages: numbered_passages(&context.candidates), supporting: Vec::new() })
+            Ok(GroundedContext {
+                passages: numbered_passages(&context.candidates),
+                supporting: Vec::new(),
+                refusal: Some(abstention_text(question).to_owned()),
+            })
         };
         let lay_out =
             |question: &str, passages: &[ContextPassage]| -> Vec<ChatMessage> { grounded_messages(question, passages) };
