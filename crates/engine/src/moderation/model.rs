@@ -49,7 +49,7 @@ struct CategoryModel {
 
 impl ModerationModel {
     /// Learns from examples with the vectors of `embedder`. For each category the threshold is the one with the highest
-    /// F0.5 (precision counts twice as much as recall) on examples that the classifier had not seen, in 5 folds.
+    /// F (precision counting √2 times as much as recall) on examples that the classifier had not seen, in 5 folds.
     ///
     /// `InvalidInput` when a category has fewer than 5 examples.
     pub fn train(

@@ -1,14 +1,14 @@
 //! Where to draw the line between harmless and harmful.
 
-/// How much more recall counts than precision, squared: precision counts twice, because a harmless text that is refused
-/// costs a filter its users' trust.
-const BETA_SQUARED: f64 = 0.25;
+/// The weight of recall beside precision, squared: precision counts more, because a harmless text that is refused costs a
+/// filter its users' trust.
+const BETA_SQUARED: f64 = 0.5;
 
 /// A threshold stays this far from 0 and 1, which no examples could justify.
 const MARGIN: f64 = 0.02;
 
 /// The probability from which a text should count as positive: half way between the two neighbouring scores whose
-/// separation has the highest F0.5; of equal ones the lowest, which finds most.
+/// separation has the highest F; of equal ones the lowest, which finds most.
 pub(super) fn threshold(scores: &[f64], labels: &[bool]) -> f64 {
     let mut ranked: Vec<(f64, bool)> = scores.iter().copied().zip(labels.iter().copied()).collect();
     ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
