@@ -26,6 +26,9 @@ pub struct GroundedContext {
     pub passages: Vec<ContextPassage>,
     /// Documents that are known to hold the answer; empty decides by the words that a passage shares with the answer.
     pub supporting: Vec<DocumentId>,
+    /// What the answer path says when it declines this question, in the question's language; `None` is
+    /// [`GroundOptions::refusal`].
+    pub refusal: Option<String>,
 }
 
 /// How examples are grounded.
@@ -95,16 +98,18 @@ pub fn ground(
         let (question, answer) = (last_question(example), answer_of(example));
         let candidates = context(&question)?;
         let supporting = supporting(&candidates, answer);
-        found.push((example, question, candidates.passages, supporting));
+        let refusal = candidates.refusal.unwrap_or_else(|| options.refusal.clone());
+        found.push(Candidate { example, question, passages: candidates.passages, supporting, refusal });
     }
     let missing = draw_missing(&found, options, &mut rng);
     let mut grounded = Grounded { examples: Vec::new(), supported: 0, missing: 0, unsupported: Vec::new() };
-    for (at, (example, question, passages, supporting)) in found.into_iter().enumerate() {
+    for (at, candidate) in found.into_iter().enumerate() {
+        let Candidate { example, question, passages, supporting, refusal } = candidate;
         let others = others(&passages, &supporting);
         let declines = is_refusal(answer_of(example));
         if missing.contains(&at) || (declines && supporting.is_empty()) {
             let shown = numbered(others.into_iter().take(options.distractors + 1).cloned().collect());
-            let answer = if declines { answer_of(example) } else { &options.refusal };
+            let answer = if declines { answer_of(example) } else { &refusal };
             grounded.examples.push(with_answer(lay_out(&question, &shown), answer));
             grounded.missing += 1;
             continue;
@@ -122,15 +127,24 @@ pub fn ground(
     Ok(grounded)
 }
 
-/// Candidates in the order of their rank, with their places among all.
-type Candidate<'a> = (&'a TrainingExample, String, Vec<ContextPassage>, Vec<usize>);
+/// An example with what was found for it.
+struct Candidate<'a> {
+    example: &'a TrainingExample,
+    question: String,
+    /// In the order of their rank.
+    passages: Vec<ContextPassage>,
+    /// Places of those that support the answer, the best first.
+    supporting: Vec<usize>,
+    refusal: String,
+}
 
 /// Which examples lose their supporting passage: a drawn share of those that have one, and others to show instead.
 fn draw_missing(found: &[Candidate<'_>], options: &GroundOptions, rng: &mut ChaCha8Rng) -> BTreeSet<usize> {
-    let supported = found.iter().filter(|(.., supporting)| !supporting.is_empty()).count();
-    let can_miss = |(example, _, passages, supporting): &Candidate<'_>| {
-        let plain = !matches!(example, TrainingExample::Preference { .. });
-        plain && !supporting.is_empty() && !others(passages, supporting).is_empty()
+    let supported = found.iter().filter(|candidate| !candidate.supporting.is_empty()).count();
+    let can_miss = |candidate: &Candidate<'_>| {
+        let plain = !matches!(candidate.example, TrainingExample::Preference { .. });
+        let supported = !candidate.supporting.is_empty();
+        plain && supported && !others(&candidate.passages, &candidate.supporting).is_empty()
     };
     let mut places: Vec<usize> = (0..found.len()).filter(|at| can_miss(&found[*at])).collect();
     places.shuffle(rng);

@@ -41,7 +41,7 @@ fn retrieve(count: usize) -> impl FnMut(&str) -> anser_core::Result<GroundedCont
                 }
             })
             .collect();
-        Ok(GroundedContext { passages, supporting: Vec::new() })
+        Ok(GroundedContext { passages, ..GroundedContext::default() })
     }
 }
 
@@ -112,6 +112,7 @@ fn documents_known_to_hold_the_answer_need_no_overlap() {
         Ok(GroundedContext {
             passages: vec![passage(1, "a"), passage(2, "b")],
             supporting: vec![DocumentId::new("doc-2").unwrap()],
+            refusal: None,
         })
     };
     let grounded =
@@ -154,4 +155,15 @@ fn options_out_of_range_and_failing_searches_are_errors() {
     let mut failing = |_: &str| Err(anser_core::Error::not_found("there is no such collection"));
     let error = ground(&examples(3), &mut failing, &lay_out, &GroundOptions::default()).unwrap_err();
     assert_eq!(error.kind(), anser_core::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_missing_answer_is_declined_in_the_words_of_the_answer_path() {
+    let mut find = retrieve(12);
+    let mut context =
+        |question: &str| Ok(GroundedContext { refusal: Some("Das steht da nicht.".to_owned()), ..find(question)? });
+    let options = GroundOptions { missing_share: 0.5, ..GroundOptions::default() };
+    let grounded = ground(&examples(12), &mut context, &lay_out, &options).unwrap();
+    let declined = grounded.examples.iter().filter(|example| parts(example).1 == "Das steht da nicht.").count();
+    assert_eq!((declined, grounded.missing), (6, 6));
 }
