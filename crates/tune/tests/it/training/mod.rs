@@ -4,5 +4,6 @@ mod interruption;
 mod learning;
 mod planning;
 mod preference;
+mod real_model;
 mod scratch;
 mod workbench;
