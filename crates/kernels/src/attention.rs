@@ -1,7 +1,7 @@
 //! Causal attention of one sequence, for the query heads that share one key and value head, with its backward pass.
 //!
 //! Queries go by in chunks. Probabilities are never kept: the backward pass makes them again from the logarithm of each
-//! row's sum, as FlashAttention does (Dao et al. 2022). All runs on the calling thread.
+//! row's sum, as `FlashAttention` does (Dao et al. 2022). All runs on the calling thread.
 
 use crate::cross_entropy::maximum;
 use crate::element::{Element, Rows, RowsMut};

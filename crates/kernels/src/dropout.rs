@@ -31,7 +31,7 @@ impl DropoutRow {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): spreads a counter over all bits.
+/// `SplitMix64` (Steele, Lea and Flood 2014): spreads a counter over all bits.
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

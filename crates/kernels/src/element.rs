@@ -77,6 +77,7 @@ impl Element for bf16 {
 
 /// Rows of numbers that lie `stride` apart in a slice.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "rows is how many there are")]
 pub struct Rows<'a, E> {
     pub(crate) values: &'a [E],
     pub(crate) stride: usize,

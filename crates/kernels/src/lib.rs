@@ -4,6 +4,16 @@
 //! A kernel takes the [`InstructionSet`] it may use, so that tests can run every path of a machine. Results do not
 //! depend on the number of threads: a sum is always taken in the same order.
 
+#![expect(clippy::inline_always, reason = "a body is compiled once for each instruction set by being inlined there")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "views of operands are passed as slices are, and those to write cannot be copied"
+)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "operands that do not fit are the caller's defect, everywhere in this crate"
+)]
+
 mod attention;
 mod cross_entropy;
 mod dropout;

@@ -200,7 +200,7 @@ fn gated_unit_body<E: Element, const FMA: bool>(gate_up: Rows<'_, E>, out: &mut 
 }
 
 versions! {
-    /// SwiGLU (Shazeer 2020): silu(gate)·up, where a row is the gate's numbers followed by the up projection's.
+    /// `SwiGLU` (Shazeer 2020): silu(gate)·up, where a row is the gate's numbers followed by the up projection's.
     pub fn gated_unit<E>(gate_up: Rows<'_, E>, out: &mut [E]) = gated_unit_body
 }
 

@@ -29,18 +29,19 @@ pub(super) fn block_backward<E: Element>(
     out: BlockSlopes<'_, E>,
     threads: &PerThread<Scratch<E>>,
 ) {
+    let BlockSlopes { dx, slopes, d_attended, d_qkv } = out;
     let config = &pass.network.config;
     let (hidden, attended) = (config.hidden, config.heads * config.head_dim);
-    let rows = out.slopes.par_iter_mut().zip(&saved.rows).zip(out.dx.par_chunks_mut(ROWS * hidden));
-    let rows = rows.zip(out.d_attended.par_chunks_mut(ROWS * attended));
+    let rows = slopes.par_iter_mut().zip(&saved.rows).zip(dx.par_chunks_mut(ROWS * hidden));
+    let rows = rows.zip(d_attended.par_chunks_mut(ROWS * attended));
     rows.enumerate().for_each(|(place, (((slopes, saved_rows), dx), d_attended))| {
         let rows = RowBlock { pass, index, place, layout, saved: saved_rows };
         rows.feed_forward(slopes, dx, &mut threads.get());
         rows.attention_output(slopes, &saved.attended, (dx, d_attended), &mut threads.get());
     });
-    attention(pass, layout, saved, (out.d_attended, out.d_qkv), threads);
-    let d_qkv = &*out.d_qkv;
-    let rows = out.slopes.par_iter_mut().zip(&saved.rows).zip(out.dx.par_chunks_mut(ROWS * hidden));
+    attention(pass, layout, saved, (d_attended, d_qkv), threads);
+    let d_qkv = &*d_qkv;
+    let rows = slopes.par_iter_mut().zip(&saved.rows).zip(dx.par_chunks_mut(ROWS * hidden));
     rows.enumerate().for_each(|(place, ((slopes, saved), dx))| {
         let rows = RowBlock { pass, index, place, layout, saved };
         rows.attention_input(slopes, d_qkv, (dx, lowest), &mut threads.get());
@@ -64,7 +65,7 @@ impl<E: Element> RowBlock<'_, E> {
     fn through<O: Element>(&self, group: usize, slopes: &mut Slopes<E>, out: &mut [O], scratch: [&mut Vec<f32>; 2]) {
         let matrix = &self.pass.network.blocks[self.index].groups[group];
         let rows = out.len() / matrix.inputs;
-        self.into_update(group, slopes);
+        self.slope_of_update(group, slopes);
         let slope = Rows::dense(&slopes.outputs[group], rows, matrix.outputs);
         let Some(update) = &matrix.update else {
             return matrix.backward.product(slope, None, RowsMut::dense(out, rows, matrix.inputs), false);
@@ -82,7 +83,7 @@ impl<E: Element> RowBlock<'_, E> {
     }
 
     /// The gradient of a group's low-rank product A·x.
-    fn into_update(&self, group: usize, slopes: &mut Slopes<E>) {
+    fn slope_of_update(&self, group: usize, slopes: &mut Slopes<E>) {
         let matrix = &self.pass.network.blocks[self.index].groups[group];
         let Some(update) = &matrix.update else { return };
         let rows = slopes.outputs[group].len() / matrix.outputs;
@@ -163,7 +164,7 @@ impl<E: Element> RowBlock<'_, E> {
         self.gather_qkv(d_qkv, &mut slopes.outputs[QKV]);
         weigh_rows(self.pass.set, &self.saved.normalised_in, &block.norm_in.weight, &mut slopes.inputs[QKV]);
         if lowest && block.norm_in.parameter.is_none() {
-            self.into_update(QKV, slopes);
+            self.slope_of_update(QKV, slopes);
         } else {
             let Scratch { wide, narrow, unit, .. } = scratch;
             let d_normed = front(wide, dx.len());

@@ -127,7 +127,9 @@ impl<E: Element> HeadState<E> {
         let network = pass.network;
         let width = network.config.hidden;
         for (direction, &weight) in self.directions.chunks_exact_mut(width).zip(weights) {
-            direction.iter_mut().for_each(|value| *value *= weight);
+            for value in direction {
+                *value *= weight;
+            }
         }
         if let Some(index) = network.final_norm.parameter {
             rms_norm_weight_gradient(pass.set, &self.directions, &self.normalised, &mut gradients.values[index]);

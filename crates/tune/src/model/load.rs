@@ -17,7 +17,7 @@ pub(super) enum Source<'a> {
     /// A model's file: tensors by name.
     Read(&'a mut dyn FnMut(&str) -> Result<Vec<f32>, GenerateError>),
     /// A normal distribution.
-    Random(ChaCha8Rng),
+    Random(&'a mut ChaCha8Rng),
 }
 
 /// Standard deviation of random weights, as in GPT-2 (Radford et al. 2019) and in Hugging Face's llama.

@@ -81,7 +81,8 @@ impl TrainableModel {
     /// A model of this shape with random weights, all of which learn.
     pub fn from_scratch(config: &LlamaConfig, options: &ModelOptions) -> Result<Self, TuneError> {
         let options = ModelOptions { parts: TrainableParts::All, ..options.clone() };
-        Self::build(config, &options, Source::Random(ChaCha8Rng::seed_from_u64(options.seed)), None)
+        let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+        Self::build(config, &options, Source::Random(&mut random), None)
     }
 
     fn build<'a>(
@@ -138,6 +139,10 @@ impl TrainableModel {
         stop: &dyn Fn() -> bool,
     ) -> Result<BatchScores, TuneError> {
         self.check(batch)?;
+        let lengths = self.parameters.iter().map(|parameter| parameter.values.len());
+        if !lengths.eq(gradients.values.iter().map(Vec::len)) {
+            return Err(TuneError::Internal("the gradients are not shaped as the parameters".into()));
+        }
         let dropout = match &self.options.parts {
             TrainableParts::Lora(lora) if lora.dropout > 0.0 => {
                 Some(Dropout::new(lora.dropout as f32, self.options.seed, self.step))

@@ -87,6 +87,9 @@ impl<E: Element> Passes<E> {
 
         self.workspace.prepare_backward(network);
         let weights = objective.gradient(&scores).weights;
+        if weights.len() != scores.log_probabilities.len() {
+            return Err(TuneError::Internal("the objective has not one weight for each target".into()));
+        }
         let (head, workspace, pass) = (&mut self.head, &mut self.workspace, &context.pass);
         context.pool.install(|| head.backward(pass, &weights, &mut workspace.dx, gradients));
         for block in (first..blocks).rev() {

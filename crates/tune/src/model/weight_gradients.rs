@@ -170,7 +170,7 @@ fn add_weights<E: Element>(
     inputs.assign_transposed_in_parallel(Rows::dense(stacked, rows, group.inputs));
     let stride = rows.next_multiple_of(2);
     let left = front(&mut scratch.left, group.outputs * stride);
-    transpose(slopes.iter().map(|slopes| slopes.outputs[index].as_slice()), group.outputs, stride, left);
+    transpose(slopes, index, (group.outputs, stride), left);
     for member in &group.members {
         let Some(weight) = member.weight else { continue };
         let left = &left[member.offset * stride..];
@@ -183,18 +183,13 @@ fn add_weights<E: Element>(
     }
 }
 
-/// Writes the columns of all row blocks as rows of `stride` numbers, ending in zeros.
-pub(super) fn transpose<'a, E: Element>(
-    blocks: impl Iterator<Item = &'a [E]> + Clone + Sync,
-    columns: usize,
-    stride: usize,
-    out: &mut [E],
-) {
+/// Writes the columns of a group's output gradients, of all row blocks, as rows of `stride` numbers that end in zeros.
+fn transpose<E: Element>(slopes: &[Slopes<E>], group: usize, (columns, stride): (usize, usize), out: &mut [E]) {
     const TILE: usize = 16;
     out.par_chunks_mut(TILE * stride).enumerate().for_each(|(tile, out)| {
         let mut row = 0;
-        for block in blocks.clone() {
-            for values in block.chunks_exact(columns) {
+        for slopes in slopes {
+            for values in slopes.outputs[group].chunks_exact(columns) {
                 for (out, &value) in out.chunks_exact_mut(stride).zip(&values[tile * TILE..]) {
                     out[row] = value;
                 }
