@@ -78,7 +78,7 @@ struct MethodArgs {
     /// Share of an update's inputs dropped while training [default: 0]
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f64>,
-    /// Matrices that get an update, e.g. q_proj,v_proj [default: all seven]
+    /// Matrices that get an update, e.g. `q_proj,v_proj` [default: all seven]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     targets: Option<Vec<String>>,
     /// Blocks that learn with --method last-blocks
