@@ -9,6 +9,7 @@ mod folders;
 mod llama_cpp;
 mod peft;
 mod real_model;
+mod reference;
 mod scoring;
 mod tiny;
 mod tiny_model;
