@@ -102,7 +102,7 @@ fn bad_chats() -> Vec<String> {
     bad.extend([
         format!(r#"{{"messages":[{user}]}}"#),
         format!(r#"{{"messages":[{bot},{user}]}}"#),
-        format!(r#"{{"messages":[{{"role":"system","content":"Be brief."}}]}}"#),
+        r#"{"messages":[{"role":"system","content":"Be brief."}]}"#.to_owned(),
         format!(r#"{{"messages":[{user},{{"role":"assistant","content":"a","weight":0}}]}}"#),
         format!(r#"{{"messages":[{user},{{"role":"assistant"}}]}}"#),
         format!(r#"{{"messages":[{user},{{"content":"a"}}]}}"#),

@@ -67,11 +67,14 @@ impl Check for NearDuplicates {
             return Ok(());
         }
         let concerned: BTreeSet<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        let ids: Vec<usize> = concerned.iter().copied().collect();
-        let answers: Vec<String> = ids.iter().map(|id| said(rows[id].answer())).collect();
+        // Labels and stock phrases repeat, so each answer is embedded once.
+        let said: BTreeMap<usize, String> = concerned.iter().map(|id| (*id, said(rows[id].answer()))).collect();
+        let distinct: BTreeSet<&str> = said.values().map(String::as_str).collect();
+        let answers: Vec<String> = distinct.iter().map(|text| (*text).to_owned()).collect();
         let vectors = embed(&answers, "Comparing answers", embedder, context.tools)?;
-        let place: BTreeMap<usize, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-        let same = |a: usize, b: usize| dot(&vectors[place[&a]], &vectors[place[&b]]) >= NEAR;
+        let vector_of: BTreeMap<&str, Vec<f32>> = distinct.into_iter().zip(vectors).collect();
+        let vector = |id: usize| vector_of[said[&id].as_str()].as_slice();
+        let same = |a: usize, b: usize| dot(vector(a), vector(b)) >= NEAR;
         let mut kept: BTreeSet<usize> = concerned.clone();
         for (a, b) in &pairs {
             // Against a kept one only, so that a chain of small steps does not lead from one question to another.

@@ -83,7 +83,7 @@ fn leakage_between_training_and_validation_is_found_in_both_wordings() {
     push(&mut held_out, &rows[7].0, "Another answer.");
     push(&mut held_out, &reordered, "One more answer.");
     world.options.validation_file = Some(world.write("held-out.csv", {
-        let rows: String = held_out.iter().map(|(q, a)| format!("\"{q}\",\"{a}\"\n")).collect();
+        let rows: String = held_out.iter().map(|(q, a)| format!("\"{q}\",\"{a}\"\n")).collect::<Vec<_>>().concat();
         format!("question,answer\n{rows}")
     }));
     let prepared = world.run("a.jsonl", chats(&rows));

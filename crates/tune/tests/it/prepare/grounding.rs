@@ -19,7 +19,7 @@ fn passage(id: usize, text: &str) -> ContextPassage {
 }
 
 fn lay_out(question: &str, passages: &[ContextPassage]) -> Vec<ChatMessage> {
-    let listed: String = passages.iter().map(|p| format!("[{}] {}\n", p.number, p.text)).collect();
+    let listed: String = passages.iter().map(|p| format!("[{}] {}\n", p.number, p.text)).collect::<Vec<_>>().concat();
     vec![ChatMessage::new(Role::System, "Read."), ChatMessage::new(Role::User, format!("{listed}\n{question}"))]
 }
 

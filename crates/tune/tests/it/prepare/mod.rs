@@ -190,7 +190,11 @@ fn pairs(count: usize) -> Vec<(String, String)> {
 
 /// Question and answer pairs as JSON lines with these field names.
 fn jsonl(pairs: &[(String, String)], question: &str, answer: &str) -> String {
-    pairs.iter().map(|(q, a)| format!("{}\n", serde_json::json!({ question: q, answer: a }))).collect()
+    pairs
+        .iter()
+        .map(|(q, a)| format!("{}\n", serde_json::json!({ question: q, answer: a })))
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// The same as chats.

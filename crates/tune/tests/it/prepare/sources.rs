@@ -24,7 +24,7 @@ fn assert_gives(prepared: &Prepared, pairs: &[(String, String)], what: &str) {
 fn delimited(pairs: &[(String, String)], header: &str, separator: char) -> String {
     let cell = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let row = |(q, a): &(String, String)| format!("{}{separator}{}\r\n", cell(q), cell(a));
-    format!("{}\r\n{}", header.replace(',', &separator.to_string()), pairs.iter().map(row).collect::<String>())
+    format!("{}\r\n{}", header.replace(',', &separator.to_string()), pairs.iter().map(row).collect::<Vec<_>>().concat())
 }
 
 fn workbook(pairs: &[(String, String)]) -> Vec<u8> {
@@ -104,7 +104,7 @@ fn instructions_with_an_input_and_system_columns_are_used_and_other_columns_told
     let rows: String = pairs(12)
         .iter()
         .map(|(q, a)| format!("{}\n", serde_json::json!({"id": 3, "system": "Be brief.", "instruction": "Translate this text.", "input": q, "output": a})))
-        .collect();
+        .collect::<Vec<_>>().concat();
     let prepared = world.run("alpaca.jsonl", rows);
     let line = prepared.lines().into_iter().next().unwrap();
     assert!(line.contains(r#"{"role":"system","content":"Be brief."#), "{line}");
@@ -122,7 +122,8 @@ fn prompts_with_completions_become_chats_or_stay() {
         .map(|(q, a)| {
             format!("{}\n", serde_json::json!({"prompt": format!("{q}\n\n###\n\n"), "completion": format!(" {a} END")}))
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let prepared = world.run("legacy.jsonl", &text);
     assert_gives(&prepared, &pairs(12), "separator, space and stop text are taken off");
     assert_eq!(prepared.data.report.format, "chat");
@@ -136,7 +137,11 @@ fn prompts_with_completions_become_chats_or_stay() {
 #[test]
 fn curly_quotes_are_mended_with_consent_only() {
     let world = World::new();
-    let text: String = pairs(12).iter().map(|(q, a)| format!("{{“prompt”:“{q}”，“completion”：“{a}”}}\n")).collect();
+    let text: String = pairs(12)
+        .iter()
+        .map(|(q, a)| format!("{{“prompt”:“{q}”，“completion”：“{a}”}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     let prepared = world.run("中文.jsonl", &text);
     assert_gives(&prepared, &pairs(12), "curly quotes");
     let mend = prepared.asked.iter().find(|mend| mend.finding.id == "typographic_quotes").unwrap();
@@ -197,11 +202,13 @@ fn preferences_are_read_in_both_shapes() {
             let line = serde_json::json!({"input": {"messages": [{"role": "user", "content": q}]}, "preferred_output": answer(a), "non_preferred_output": answer("No idea.")});
             format!("{line}\n")
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let flat: String = pairs(12)
         .iter()
         .map(|(q, a)| format!("{}\n", serde_json::json!({"prompt": q, "chosen": a, "rejected": "No idea."})))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let (wire, flat) = (world.run("wire.jsonl", wire), world.run("flat.jsonl", flat));
     assert_eq!((wire.data.report.format.as_str(), &wire.data.training), ("preference", &flat.data.training));
     assert_eq!(wire.data.training.len() + wire.data.validation.len(), 12);
@@ -213,7 +220,7 @@ fn role_and_field_names_of_other_collections_are_mended() {
     let text: String = pairs(12)
         .iter()
         .map(|(q, a)| format!("{}\n", serde_json::json!({"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}, {"from": "human", "value": "Thanks"}]})))
-        .collect();
+        .collect::<Vec<_>>().concat();
     let prepared = world.run("share.jsonl", &text);
     assert_gives(&prepared, &pairs(12), "other names");
     let asked: Vec<&str> = prepared.asked.iter().map(|mend| mend.finding.id.as_str()).collect();
@@ -319,7 +326,8 @@ fn a_help_page_with_titles_that_ask_is_read_as_questions_and_a_row_without_one_i
         .map(|(n, (q, a))| {
             format!("{}\n", serde_json::json!({"title": if n == 4 { "" } else { q }, "text": a, "category": "goods"}))
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let prepared = World::new().run("faq.jsonl", rows);
     assert_eq!(prepared.finding("missing_fields").unwrap().lines, [5]);
     assert!(prepared.lines().iter().all(|line| line.contains("Which") && !line.contains("goods")));

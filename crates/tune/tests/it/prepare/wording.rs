@@ -6,7 +6,7 @@ use super::*;
 
 fn legacy(prompt: impl Fn(&str) -> String, completion: impl Fn(&str) -> String) -> String {
     let row = |(q, a): &(String, String)| serde_json::json!({"prompt": prompt(q), "completion": completion(a)});
-    pairs(20).iter().map(|pair| format!("{}\n", row(pair))).collect()
+    pairs(20).iter().map(|pair| format!("{}\n", row(pair))).collect::<Vec<_>>().concat()
 }
 
 fn original() -> World {
