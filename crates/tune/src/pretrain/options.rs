@@ -74,11 +74,12 @@ pub struct PretrainOptions {
 impl PretrainOptions {
     /// A model of this size on these texts, with settings that suit it.
     pub fn preset(size: PretrainSize, texts: Vec<PathBuf>) -> Self {
-        let (vocabulary, hidden, blocks, heads, context) = match size {
-            PretrainSize::M1 => (1024, 128, 4, 4, 256),
-            PretrainSize::M5 => (4096, 256, 5, 8, 256),
-            PretrainSize::M15 => (8192, 384, 7, 6, 512),
-            PretrainSize::M30 => (8192, 512, 8, 8, 512),
+        // Wider models take smaller steps (Yang et al. 2022): the rate falls as the width grows.
+        let (vocabulary, hidden, blocks, heads, context, learning_rate) = match size {
+            PretrainSize::M1 => (1024, 128, 4, 4, 256, 4e-3),
+            PretrainSize::M5 => (4096, 256, 5, 8, 256, 2e-3),
+            PretrainSize::M15 => (8192, 384, 7, 6, 512, 1.5e-3),
+            PretrainSize::M30 => (8192, 512, 8, 8, 512, 1e-3),
         };
         Self {
             texts,
@@ -90,7 +91,7 @@ impl PretrainOptions {
             epochs: 10,
             tokens: None,
             batch_size: 8,
-            learning_rate: 1e-3,
+            learning_rate,
             warmup_ratio: 0.05,
             validation_share: 0.05,
             seed: 1,

@@ -208,3 +208,15 @@ fn a_step_larger_than_one_part_is_the_same_step() {
     let mean = single.iter().map(|metrics| metrics.train_loss).sum::<f64>() / single.len() as f64;
     assert!((whole.steps()[0].train_loss / mean - 1.0).abs() < 1e-5);
 }
+
+#[test]
+fn a_run_that_diverges_ends_and_blames_the_learning_rate() {
+    let bench = Workbench::new();
+    let mut request = bench.request();
+    request.parts = TrainableParts::All;
+    request.hyperparameters.learning_rate = Some(1e30);
+    let plan = bench.plan(&request);
+    let stop = anser_core::StopSignal::default();
+    let error = anser_core::Trainer::train(&bench.trainer, &plan, &bench.path("run"), &stop, &mut |_| {}).unwrap_err();
+    assert_eq!((error.kind(), error.param()), (anser_core::ErrorKind::InvalidInput, Some("learning_rate")));
+}

@@ -62,6 +62,19 @@ fn a_stronger_pull_stays_closer_to_the_reference() {
 }
 
 #[test]
+fn the_reference_is_the_model_that_training_starts_from() {
+    let bench = Workbench::new();
+    let mut supervised = bench.request();
+    supervised.hyperparameters.n_epochs = Some(5);
+    let (answers, _) = bench.train(&supervised, "answers");
+    let request = TrainingRequest { start_from: Some(answers.folder), ..request(&bench) };
+    let (outcome, told) = bench.train(&request, "preferences");
+    // The adapter has moved far from the base, and still no pair has a margin before the first update.
+    assert!((told.steps()[0].train_loss - 2.0_f64.ln()).abs() < 1e-6, "{}", told.steps()[0].train_loss);
+    assert!(outcome.metrics.train_loss < 0.6);
+}
+
+#[test]
 fn preferences_and_chats_are_not_mixed_up() {
     let bench = Workbench::new();
     let param_and_text = |request: &TrainingRequest| {
