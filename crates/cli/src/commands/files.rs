@@ -6,7 +6,7 @@ use std::io;
 use anser_engine::{Engine, FilePurpose, StoredFile};
 use clap::Subcommand;
 
-use super::tune::show::{all_pages, date};
+use super::tune::show::{all_pages, date, minute};
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -109,7 +109,7 @@ fn list(files: &[StoredFile], terminal: &Terminal) -> Result<(), Failure> {
             file.filename.clone(),
             file.purpose.as_str().to_owned(),
             bytes(file.bytes),
-            date(file.created_at),
+            minute(file.created_at),
         ]
     });
     terminal.table(["file", "name", "purpose", "size", "created"], rows.collect())

@@ -4,7 +4,7 @@ use anser_engine::{Engine, Job, JobProgress, JobWish};
 use clap::Subcommand;
 
 use super::files::print_file;
-use super::tune::show::{all_pages, date};
+use super::tune::show::{all_pages, date, minute};
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -89,7 +89,7 @@ fn list(engine: &Engine, limit: usize, terminal: &Terminal) -> Result<(), Failur
         return terminal.line("no jobs yet");
     }
     let rows = jobs.iter().map(|job| {
-        [job.id.clone(), job.kind.clone(), job.state.as_str().to_owned(), progress(job), date(job.created_at)]
+        [job.id.clone(), job.kind.clone(), job.state.as_str().to_owned(), progress(job), minute(job.created_at)]
     });
     terminal.table(["job", "kind", "state", "progress", "created"], rows.collect())
 }

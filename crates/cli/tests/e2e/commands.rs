@@ -92,6 +92,13 @@ fn offline_a_missing_model_is_named_with_the_command_that_gets_it() {
 }
 
 #[test]
+fn an_insult_is_flagged_and_a_greeting_is_not() {
+    let (data, _) = demo();
+    let found = json(data, ["moderate", "You are a worthless idiot and everybody hates you.", "Have a nice day!"]);
+    assert_eq!((&found[0]["flagged"], &found[1]["flagged"]), (&true.into(), &false.into()), "{found}");
+}
+
+#[test]
 fn every_shell_gets_a_completion_script() {
     let data = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {

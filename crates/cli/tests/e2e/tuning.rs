@@ -202,6 +202,9 @@ fn from_raw_questions_to_a_tuned_model_and_away_on_the_command_line() {
     let create = ["tune", "create", train, "--suffix", "walk", "--epochs", "2", "--seed", "5"];
     let job = tiny_json(data.path(), create);
     let (id, model) = (job["id"].as_str().unwrap(), job["fine_tuned_model"].as_str().unwrap());
+    assert_eq!(tiny_json(data.path(), ["jobs", "show", id])["state"], "succeeded");
+    let files = tiny_json(data.path(), ["files", "list", "--purpose", "fine-tune-results"]);
+    assert_eq!(files.as_array().unwrap().len(), 2, "{files}");
     assert!(model.starts_with("ft:") && model.contains("walk"), "{job}");
 
     let svg = at("curves.svg");
@@ -232,6 +235,29 @@ fn from_raw_questions_to_a_tuned_model_and_away_on_the_command_line() {
     assert_eq!(tiny_json(data.path(), ["tune", "models"]).as_array().unwrap().len(), 0);
     let gone = tiny(data.path()).args(["chat", "--model", model, "hello"]).output().unwrap();
     assert_failed(&gone, 1, &[model]);
+}
+
+#[test]
+fn faulty_data_are_mended_only_with_consent() {
+    let data = tempfile::tempdir().unwrap();
+    let (source, out) = (example("legacy_prompts.jsonl"), data.path().join("prepared"));
+    let (source, out) = (source.to_str().unwrap(), out.to_str().unwrap());
+    let unasked = tiny(data.path()).args(["tune", "prepare", source, "--out", out]).output().unwrap();
+    assert_failed(&unasked, 1, &["legacy_prompts.jsonl", "mends", "--yes"]);
+    assert!(stderr(&unasked).contains("proposed: "), "{}", stderr(&unasked));
+    assert!(!Path::new(out).exists(), "nothing is written without consent");
+
+    let prepared = tiny_json(data.path(), ["tune", "prepare", source, "--out", out, "--yes"]);
+    let mends: Vec<&str> =
+        prepared["report"]["mends"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
+    for wanted in
+        ["typographic_quotes", "missing_fields", "personal_email", "exact_duplicates", "contradictory_answers"]
+    {
+        assert!(mends.contains(&wanted), "{wanted} in {mends:?}");
+    }
+    let text = fs::read_to_string(prepared["training"].as_str().unwrap()).unwrap();
+    assert!(text.contains("19 countries in Europe.") && !text.contains("post.example"), "{text}");
+    assert!(prepared["report"]["estimate"]["steps"].as_u64().unwrap() > 0, "{prepared}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anser_engine::{Engine, HeldOutExample};
 use clap::Args;
 
-use super::show::date;
+use super::show::minute;
 use crate::commands::eval::tuned::ComparisonArgs;
 use crate::compose;
 use crate::config::Settings;
@@ -55,9 +55,9 @@ pub(super) fn list(engine: &Engine, terminal: &Terminal) -> Result<(), Failure> 
     let default = engine.default_chat_model()?;
     let rows = models.iter().map(|model| {
         let answers = if model.id == default { " (answers by default)" } else { "" };
-        [format!("{}{answers}", model.id), model.base.clone(), bytes(model.bytes), date(model.created_at)]
+        [format!("{}{answers}", model.id), bytes(model.bytes), minute(model.created_at)]
     });
-    terminal.table(["model", "base", "disk", "created"], rows.collect())
+    terminal.table(["model", "disk", "created"], rows.collect())
 }
 
 /// Deletes a tuned model with its files.

@@ -47,15 +47,10 @@ pub(super) fn list(engine: &Engine, limit: usize, terminal: &Terminal) -> Result
         return terminal.line("no fine-tuning jobs yet; make one with `anser tune create FILE`");
     }
     let rows = jobs.iter().map(|job| {
-        [
-            job.id.clone(),
-            job.status.as_str().to_owned(),
-            date(job.created_at),
-            job.model.clone(),
-            job.fine_tuned_model.clone().unwrap_or_default(),
-        ]
+        let model = job.fine_tuned_model.as_ref().unwrap_or(&job.model);
+        [format!("{}\n{model}", job.id), job.status.as_str().to_owned(), minute(job.created_at)]
     });
-    terminal.table(["job", "status", "created", "base", "tuned model"], rows.collect())
+    terminal.table(["job and model", "status", "created"], rows.collect())
 }
 
 /// One job.
@@ -135,6 +130,13 @@ pub(super) fn moved(job: &FineTuningJob, terminal: &Terminal) -> Result<(), Fail
         return terminal.json(job);
     }
     terminal.line(format!("{} is {}", job.id, job.status.as_str()))
+}
+
+/// A moment as `2026-03-01 12:30`, in UTC.
+pub(crate) fn minute(seconds: i64) -> String {
+    let mut text = date(seconds);
+    text.truncate("2026-03-01 12:30".len());
+    text
 }
 
 /// A moment as `2026-03-01 12:30:05`, in UTC.
