@@ -103,9 +103,13 @@ impl Engine {
         moderate(&model, embedder.as_ref(), texts, cancel)
     }
 
-    /// The highest score of any category for each text: what the preparation of training data asks for.
+    /// How offensive each text is: the highest score of any category but the illicit ones, which ask for something
+    /// forbidden in words that need not hurt anybody. What the preparation of training data asks for.
     pub fn offensive_scores(&self, texts: &[String], cancel: &CancelToken) -> Result<Vec<f32>, EngineError> {
-        Ok(self.moderate(texts, cancel)?.iter().map(Moderation::highest).collect())
+        let offensive = |(category, _): &&(&str, f32)| !category.starts_with("illicit");
+        let highest =
+            |found: &Moderation| found.scores.iter().filter(offensive).map(|(_, score)| *score).fold(0.0, f32::max);
+        Ok(self.moderate(texts, cancel)?.iter().map(highest).collect())
     }
 
     /// Learns a content filter from a JSONL file of [`ModerationExample`]s with the engine's embedder, stores it in the data

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anser_core::{CancelToken, ChatMessage, Generator, LoraOptions, NoProgress, Precision, Prompt, Role, TrainableParts};
+use anser_core::{
+    CancelToken, ChatMessage, Generator, LoraOptions, NoProgress, Precision, Prompt, Role, TrainableParts,
+};
 use anser_generate::{BaseModel, GeneratorOptions, LlamaGenerator};
 use anser_models::{DEFAULT_CHAT, ModelFiles, ModelStore, ModelStoreOptions};
 use anser_tune::{Batch, ModelOptions, TrainableModel};
@@ -28,7 +30,8 @@ const REPLY: &str = "The capital of France is Paris, which lies on the Seine. It
 /// Largest error relative to the larger of an expected value and one.
 fn worst(scores: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(scores.len(), expected.len());
-    let errors = scores.iter().zip(expected).map(|(score, expected)| (score - expected).abs() / expected.abs().max(1.0));
+    let errors =
+        scores.iter().zip(expected).map(|(score, expected)| (score - expected).abs() / expected.abs().max(1.0));
     errors.fold(0.0, f32::max)
 }
 
