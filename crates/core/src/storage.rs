@@ -104,7 +104,7 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
 
 /// Replaces `path` by `bytes` so that a crash leaves either the old file or the new one: written beside it, synced, renamed.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(|e| Error::io("create the folder", folder, e))?;
     let mut builder = tempfile::Builder::new();
     // Temporary files are private by default; this one becomes the user's, so it follows the umask like any other.
@@ -115,6 +115,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.as_file().sync_all().map_err(|e| Error::io("sync", path, e))?;
     file.persist(path).map_err(|e| Error::io("replace", path, e.error))?;
     sync_folder(folder)
+}
+
+/// The folder that `path` lies in; a bare file name lies in the current one.
+pub fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes renames and creations in `folder` durable.

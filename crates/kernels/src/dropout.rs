@@ -93,7 +93,11 @@ mod tests {
             drop_out(set, row, &x, &mut out);
             add_dropped_out(set, row, &x, &mut added);
             assert_eq!(out, first, "{}", set.name());
-            assert!(added.iter().zip(&out).all(|(added, out)| added.to_bits() == (out + 1.0).to_bits()), "{}", set.name());
+            assert!(
+                added.iter().zip(&out).all(|(added, out)| added.to_bits() == (out + 1.0).to_bits()),
+                "{}",
+                set.name()
+            );
         }
         let mut other = vec![0.0; 77];
         drop_out(InstructionSet::best(), DropoutRow::new(0.5, 43), &x, &mut other);

@@ -1,6 +1,6 @@
 //! The domain types keep their promises at the border.
 
-use anser_core::storage::{DataDir, check_name, sha256_file, sha256_hex, write_atomic};
+use anser_core::storage::{DataDir, check_name, folder_of, sha256_file, sha256_hex, write_atomic};
 use anser_core::{AttributeKind, AttributeValue, ByteSpan, CancelToken, DocumentId, Embedding, ErrorKind};
 use proptest::prelude::*;
 
@@ -51,6 +51,9 @@ fn an_atomic_write_replaces_the_file_and_leaves_nothing_beside_it() {
     assert_eq!(std::fs::read(&path).unwrap(), b"two");
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     assert_eq!(sha256_file(&path).unwrap(), sha256_hex(b"two"));
+    // A bare file name lies in the current folder.
+    assert_eq!(folder_of("curves.svg".as_ref()), std::path::Path::new("."));
+    assert_eq!(folder_of(&path), path.parent().unwrap());
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use anser_core::storage::folder_of;
+
 pub use folder::{FloatFormat, export_safetensors, export_safetensors_as, write_model_folder};
 pub use gguf::{GgufFormat, export_gguf};
 
@@ -52,7 +54,7 @@ fn replace_file(
     write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<(), GenerateError>,
 ) -> Result<(), GenerateError> {
     let failed = |source| GenerateError::Write { path: path.to_owned(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(failed)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = folder.join(format!(".{name}.{}.part", std::process::id()));

@@ -44,7 +44,10 @@ fn product_of<E: Element, O: Element>(set: InstructionSet, (rows, n, k): (usize,
         packed.product(x, None, RowsMut::new(&mut y, rows, n, n + 3), false);
         for (row, wanted) in y.chunks_exact(n + 3).zip(wanted.chunks_exact(n)) {
             close(&row[..n], wanted, tolerance, &what);
-            assert!(row[n..].iter().all(|value| value.to_f32().to_bits() == 7.0_f32.to_bits()), "{what}: wrote past a row");
+            assert!(
+                row[n..].iter().all(|value| value.to_f32().to_bits() == 7.0_f32.to_bits()),
+                "{what}: wrote past a row"
+            );
         }
     }
     let mut row = vec![0.0; k];

@@ -60,12 +60,12 @@ impl ExportArgs {
             (compose::locate(&store, &self.model, progress.as_ref())?, None)
         };
         let mut base = BaseModel::open(&base)?;
-        let out = std::path::absolute(&self.out)?;
+        let out = &self.out;
         match self.format {
-            Format::Safetensors => export_safetensors(&mut base, adapter.as_ref(), &out)?,
-            Format::GgufF16 => export_gguf(&mut base, adapter.as_ref(), GgufFormat::F16, &out)?,
-            Format::GgufQ8 => export_gguf(&mut base, adapter.as_ref(), GgufFormat::Q8_0, &out)?,
-            Format::GgufQ4 => export_gguf(&mut base, adapter.as_ref(), GgufFormat::Q4_1, &out)?,
+            Format::Safetensors => export_safetensors(&mut base, adapter.as_ref(), out)?,
+            Format::GgufF16 => export_gguf(&mut base, adapter.as_ref(), GgufFormat::F16, out)?,
+            Format::GgufQ8 => export_gguf(&mut base, adapter.as_ref(), GgufFormat::Q8_0, out)?,
+            Format::GgufQ4 => export_gguf(&mut base, adapter.as_ref(), GgufFormat::Q4_1, out)?,
         }
         if terminal.is_json() {
             return terminal.json(&serde_json::json!({"model": self.model, "path": self.out}));

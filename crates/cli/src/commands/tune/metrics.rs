@@ -23,7 +23,7 @@ pub(super) fn metrics(engine: &Engine, id: &str, svg: Option<&Path>, terminal: &
     let steps: Vec<TrainingMetrics> = all_events(engine, id)?.into_iter().filter_map(|e| e.metrics).collect();
     if let Some(path) = svg {
         let title = job.fine_tuned_model.as_deref().unwrap_or(&job.id);
-        write_atomic(&std::path::absolute(path)?, training_curves(title, &steps).as_bytes())?;
+        write_atomic(path, training_curves(title, &steps).as_bytes())?;
     }
     if terminal.is_json() {
         return terminal.json(&steps);

@@ -91,7 +91,9 @@ fn answers(data: &mut Dataset, dialogue: &mut Dialogue<'_>) {
         return;
     }
     let shown = excerpt(&prefix);
-    if !prefix.ends_with([':', '：']) {
+    // In chats such a beginning is as likely a house style that training is to teach, so it is only told of.
+    let legacy = data.rows.iter().all(|row| matches!(row.example, TrainingExample::PromptCompletion { .. }));
+    if !legacy || !prefix.ends_with([':', '：']) {
         let explanation = format!(
             "Every answer begins with \"{shown}\". That is right for a house style; otherwise it costs time in every reply."
         );
@@ -105,9 +107,8 @@ fn answers(data: &mut Dataset, dialogue: &mut Dialogue<'_>) {
     let sample = answers.first().map(|text| (excerpt(text), excerpt(after)));
     if dialogue.offer(finding, format!("Take the label \"{shown}\" off"), sample) {
         for row in &mut data.rows {
-            let legacy = matches!(row.example, TrainingExample::PromptCompletion { .. });
             for answer in row.answers_mut() {
-                let space = if legacy && answer.starts_with(char::is_whitespace) { " " } else { "" };
+                let space = if answer.starts_with(char::is_whitespace) { " " } else { "" };
                 if let Some(rest) = answer.trim_start().strip_prefix(&prefix) {
                     *answer = format!("{space}{}", rest.trim_start());
                 }

@@ -73,16 +73,20 @@ fn what_all_questions_begin_with_becomes_a_system_message() {
 }
 
 #[test]
-fn a_label_before_all_answers_is_taken_off_and_a_greeting_kept() {
-    let rows = |prefix: &str| -> Vec<(String, String)> {
-        pairs(20).into_iter().map(|(q, a)| (q, format!("{prefix}{a}"))).collect()
-    };
-    let labelled = World::new().run("a.jsonl", chats(&rows("Answer: ")));
+fn a_label_before_all_completions_is_taken_off() {
+    let labelled = original().run("a.jsonl", legacy(str::to_owned, |a| format!(" Answer: {a}")));
     assert!(labelled.finding("common_completion_prefix").unwrap().mended);
     assert!(labelled.lines().iter().all(|line| !line.contains("Answer:")));
-    let greeting = World::new().run("a.jsonl", chats(&rows("Good day and welcome! ")));
-    assert_eq!(greeting.finding("common_completion_prefix").unwrap().severity, Severity::Note);
-    assert!(greeting.lines().iter().all(|line| line.contains("Good day and welcome!")));
+}
+
+#[test]
+fn a_house_style_is_told_of_and_kept() {
+    for prefix in ["Short answer: ", "Good day and welcome! "] {
+        let rows: Vec<(String, String)> = pairs(20).into_iter().map(|(q, a)| (q, format!("{prefix}{a}"))).collect();
+        let styled = World::new().run("a.jsonl", chats(&rows));
+        assert_eq!(styled.finding("common_completion_prefix").unwrap().severity, Severity::Note);
+        assert!(styled.lines().iter().all(|line| line.contains(prefix)));
+    }
 }
 
 #[test]
