@@ -9,8 +9,8 @@ const HEIGHT: f64 = 640.0;
 const LOSS: Panel = Panel { top: 84.0, height: 292.0 };
 const ACCURACY: Panel = Panel { top: 412.0, height: 168.0 };
 const LEFT: f64 = 72.0;
-const RIGHT: f64 = 780.0;
-const LEGEND: f64 = 804.0;
+const RIGHT: f64 = 750.0;
+const LEGEND: f64 = 774.0;
 
 /// Colours that people with any of the three common colour-vision deficiencies can tell apart, after Krzywinski,
 /// "Designing for color blindness", 2012.
