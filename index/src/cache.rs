@@ -49,6 +49,8 @@ struct ManifestSegment {
 #[derive(Debug)]
 pub(crate) struct Cache {
     folder: PathBuf,
+    /// Lies beside the folder: whoever deletes the cache must not take the lock away from those who hold it.
+    lock: PathBuf,
     collection: String,
     embedder: String,
     dimension: usize,
@@ -65,6 +67,7 @@ impl Cache {
     pub(crate) fn new(collection_folder: &Path, identity: &Identity) -> Self {
         Self {
             folder: collection_folder.join("cache"),
+            lock: collection_folder.join(LOCK_FILE),
             collection: identity.id.clone(),
             embedder: identity.embedder.fingerprint.clone(),
             dimension: identity.embedder.dimension,
@@ -118,24 +121,23 @@ impl Cache {
 
     /// Takes the lock under which generations are made, waiting for it or not; `None` when another process has it.
     pub(crate) fn lock(&self, wait: bool) -> Result<Option<SealLock>> {
-        match fs::create_dir(&self.folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(IndexError::io("create the folder", &self.folder)(e));
-            }
-            _ => {}
-        }
-        let path = self.folder.join(LOCK_FILE);
-        let file = File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.map_err(IndexError::io("open", &path))?;
+        let path = &self.lock;
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(IndexError::io("open", path))?;
         if wait {
-            file.lock().map_err(IndexError::io("lock", &path))?;
+            file.lock().map_err(IndexError::io("lock", path))?;
         } else if let Err(e) = file.try_lock() {
             return match e {
                 fs::TryLockError::WouldBlock => Ok(None),
-                fs::TryLockError::Error(e) => Err(IndexError::io("lock", &path)(e)),
+                fs::TryLockError::Error(e) => Err(IndexError::io("lock", path)(e)),
             };
         }
-        Ok(Some(SealLock { _file: file }))
+        match fs::create_dir(&self.folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(IndexError::io("create the folder", &self.folder)(e))
+            }
+            _ => Ok(Some(SealLock { _file: file })),
+        }
     }
 
     /// A fresh, empty folder for a segment of `generation`.

@@ -213,6 +213,9 @@ impl Upkeep {
         let replay_all = |made: &Snapshot| {
             self.database.reader()?.transact(|connection| {
                 let seq = self.database.last_seq(connection)?;
+                if made.seq() < self.database.trimmed_seq(connection)? {
+                    return self.rebuild(connection, seq);
+                }
                 self.replay(connection, made, seq.max(made.seq()))
             })
         };
