@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anser_core::{
     Hyperparameters, LoraOptions, Objective, Precision, Schedule, StopReason, StopSignal, TrainableParts, TrainingPlan,
 };
-use anser_engine::{Engine, FilePurpose, FineTuningJob, FineTuningRequest, FineTuningStatus};
+use anser_engine::{Engine, EngineError, FilePurpose, FineTuningJob, FineTuningRequest, FineTuningStatus};
 use clap::{Args, ValueEnum};
 
 use super::show::print_job;
@@ -44,7 +44,7 @@ pub(crate) struct CreateArgs {
     /// Data to measure on, never trained on: a file or the id of one
     #[arg(long, value_name = "FILE")]
     validation_file: Option<String>,
-    /// Model to start from: a name of `anser models list`, a tuned model, or the path of a model [default: the chat model]
+    /// Model to start from: a chat model of `anser models list` or a tuned model [default: the chat model]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
     /// Part of the tuned model's name
@@ -148,20 +148,13 @@ fn parse_precision(text: &str) -> Result<Precision, String> {
 impl CreateArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         let engine = compose::engine(settings, terminal.progress())?;
-        let training_file = uploaded(&engine, &self.training)?;
-        let validation_file = self.validation_file.as_deref().map(|file| uploaded(&engine, file)).transpose()?;
-        let request = FineTuningRequest {
-            model: self.model.clone().unwrap_or_else(|| settings.chat.clone()),
-            training_file,
-            validation_file,
-            suffix: self.suffix.clone(),
-            seed: self.seed,
-            objective: self.method.objective()?,
-            parts: self.method.parts()?,
-            hyperparameters: self.hyperparameters.given(),
-            metadata: BTreeMap::new(),
-        };
-        let job = engine.create_fine_tuning_job(&request)?;
+        let mut fresh = Vec::new();
+        let job = self.job(settings, &engine, &mut fresh).inspect_err(|_| {
+            // What was uploaded for a job that does not come to be is of no use to anybody.
+            for file in &fresh {
+                engine.delete_file(file).ok();
+            }
+        })?;
         if self.detach {
             if terminal.is_json() {
                 return terminal.json(&job);
@@ -173,6 +166,24 @@ impl CreateArgs {
             ));
         }
         run_in_foreground(&engine, &job.id, terminal)
+    }
+
+    /// Creates the job; `fresh` receives the ids of files uploaded for it.
+    fn job(&self, settings: &Settings, engine: &Engine, fresh: &mut Vec<String>) -> Result<FineTuningJob, Failure> {
+        let training_file = uploaded(engine, &self.training, fresh)?;
+        let validation_file = self.validation_file.as_deref().map(|file| uploaded(engine, file, fresh)).transpose()?;
+        let request = FineTuningRequest {
+            model: self.model.clone().unwrap_or_else(|| settings.chat.clone()),
+            training_file,
+            validation_file,
+            suffix: self.suffix.clone(),
+            seed: self.seed,
+            objective: self.method.objective()?,
+            parts: self.method.parts()?,
+            hyperparameters: self.hyperparameters.given(),
+            metadata: BTreeMap::new(),
+        };
+        Ok(engine.create_fine_tuning_job(&request)?)
     }
 }
 
@@ -230,7 +241,7 @@ impl HyperparameterArgs {
 }
 
 /// The id of a training file: what is not a file here is taken for an id.
-fn uploaded(engine: &Engine, file: &str) -> Result<String, Failure> {
+fn uploaded(engine: &Engine, file: &str, fresh: &mut Vec<String>) -> Result<String, Failure> {
     let path = Path::new(file);
     if !path.exists() && file.starts_with("file-") {
         return Ok(engine.file(file)?.id);
@@ -241,7 +252,16 @@ fn uploaded(engine: &Engine, file: &str) -> Result<String, Failure> {
     let mut upload = engine.begin_upload(&name.to_string_lossy(), FilePurpose::FineTune, None)?;
     std::io::copy(&mut source, &mut upload)
         .map_err(|e| Failure::failed(format!("cannot read the training file {}: {e}", path.display())))?;
-    Ok(upload.finish()?.id)
+    let id = match upload.finish() {
+        Ok(stored) => stored.id,
+        Err(error @ EngineError::TrainingFile { .. }) => {
+            let next = format!("{error}; `anser tune prepare {}` reads such data and mends them", path.display());
+            return Err(Failure::failed(next));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    fresh.push(id.clone());
+    Ok(id)
 }
 
 /// Runs a queued job to its end, showing it; Ctrl-C pauses it, a second one cancels it.

@@ -21,7 +21,7 @@ use crate::terminal::Terminal;
 /// Subcommands of `anser tune`.
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  anser tune prepare questions.xlsx --question-field Question --answer-field Answer\n  anser tune create prepared/train.jsonl --validation-file prepared/validation.jsonl --suffix faq\n  anser tune metrics ftjob-0198… --svg curves.svg\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser tune promote ft:… --heldout heldout.jsonl"
+    after_help = "Examples:\n  anser tune prepare questions.xlsx --question-field Question --answer-field Answer\n  anser tune create prepared/questions.train.jsonl --validation-file prepared/questions.valid.jsonl --suffix faq\n  anser tune metrics ftjob-0198… --svg curves.svg\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser tune promote ft:… --heldout heldout.jsonl"
 )]
 pub(crate) enum TuneCommand {
     /// Check training data, mend it, split it, and say what training will take

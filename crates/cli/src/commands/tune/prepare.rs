@@ -12,7 +12,7 @@ use anser_core::{
 use anser_engine::{Engine, abstention_text, grounded_messages, numbered_passages};
 use anser_generate::{BaseModel, ChatCodec};
 use anser_tune::data::{
-    ColumnNames, GroundOptions, GroundedContext, OutputShape, PrepareOptions, PrepareTools, PreparedDataset,
+    ColumnNames, Finding, GroundOptions, GroundedContext, OutputShape, PrepareOptions, PrepareTools, PreparedDataset,
     PreparedFiles, ProposedMend, RunEstimate, prepare,
 };
 use clap::Args;
@@ -135,7 +135,12 @@ impl PrepareArgs {
                 return true;
             }
             if !(stdin().is_terminal() && stderr().is_terminal()) {
-                unasked.borrow_mut().push(format!("{} ({})", mend.action, mend.finding.explanation));
+                unasked.borrow_mut().push(format!(
+                    "{} ({}{})",
+                    mend.action,
+                    mend.finding.explanation,
+                    lines_of(&mend.finding)
+                ));
                 return mend.required;
             }
             progress.finish();
@@ -229,9 +234,19 @@ fn embedder(engine: &Engine, progress: &dyn Progress) -> Result<Option<Arc<dyn E
     }
 }
 
+/// Where a finding lies, to stand behind its explanation.
+fn lines_of(finding: &Finding) -> String {
+    let lines: Vec<String> = finding.lines.iter().map(u64::to_string).collect();
+    match lines.len() {
+        0 => String::new(),
+        found if found < finding.count => format!(" Lines {}, …", lines.join(", ")),
+        _ => format!(" Lines {}.", lines.join(", ")),
+    }
+}
+
 /// Shows a mend and asks for consent.
 fn consent(mend: &ProposedMend) -> Result<bool, dialoguer::Error> {
-    eprintln!("\n{}", mend.finding.explanation);
+    eprintln!("\n{}{}", mend.finding.explanation, lines_of(&mend.finding));
     if let Some((before, after)) = &mend.sample {
         eprintln!("  before: {}\n  after:  {}", snippet(before, SNIPPET), snippet(after, SNIPPET));
     }

@@ -26,11 +26,11 @@ pub(super) fn read(text: &str, delimiter: Option<u8>) -> Result<RawRows, String>
             Ok(false) => return Ok(rows),
             Ok(true) => {}
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
+                let line = error.position().map_or(0, |position| line_of(text, position));
                 return Err(format!("line {line} cannot be read: {error}"));
             }
         }
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |position| line_of(text, position));
         if record.iter().all(|field| field.trim().is_empty()) {
             continue;
         }
@@ -46,6 +46,12 @@ pub(super) fn read(text: &str, delimiter: Option<u8>) -> Result<RawRows, String>
         let cells = record.iter().map(|field| Json::Text(field.to_owned()));
         rows.rows.push(RawRow { line, fields: names.iter().cloned().zip(cells).collect() });
     }
+}
+
+/// The line of a record. The reader takes a record to begin behind the `\r` of a `\r\n`, on the line before its own.
+fn line_of(text: &str, position: &csv::Position) -> u64 {
+    let begins_with_break = usize::try_from(position.byte()).is_ok_and(|at| text.as_bytes().get(at) == Some(&b'\n'));
+    position.line() + u64::from(begins_with_break)
 }
 
 /// A column's name without surrounding white space; a nameless one is called by its place.
@@ -76,6 +82,8 @@ mod tests {
             let rows = read(&text, None).unwrap();
             assert_eq!(rows.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 5], "{text}");
             assert_eq!(rows.rows[1].fields[1], ("answer".to_owned(), Json::Text("Here".to_owned())));
+            let windows = read(&text.replace('\n', "\r\n"), None).unwrap();
+            assert_eq!(windows.rows.iter().map(|row| row.line).collect::<Vec<_>>(), [2, 5], "{text}");
         }
     }
 
