@@ -50,11 +50,6 @@ impl Moderation {
     pub fn flagged_categories(&self) -> Vec<&'static str> {
         self.scores.iter().filter(|(_, score)| *score >= model::FLAGGED_FROM).map(|(name, _)| *name).collect()
     }
-
-    /// The highest of all scores: how offensive the text is, in one number.
-    pub fn highest(&self) -> f32 {
-        self.scores.iter().map(|(_, score)| *score).fold(0.0, f32::max)
-    }
 }
 
 /// The content filter in use, loaded or learnt when first needed.

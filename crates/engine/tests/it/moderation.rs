@@ -94,7 +94,7 @@ fn the_shipped_model_finds_harm_and_leaves_the_rest_alone() {
     let found = engine.moderate(&texts, &cancel).expect("scores");
     assert!(!found[0].flagged, "{:?}", found[0]);
     assert!(found[1].flags("harassment/threatening") && found[1].flags("harassment"), "{:?}", found[1]);
-    assert!(!found[2].flagged && found[2].highest() <= 0.0);
+    assert!(!found[2].flagged && found[2].scores.iter().all(|(_, score)| *score <= 0.0));
     assert_eq!(found[0].scores.len(), 13);
     let offensive = engine.offensive_scores(&texts, &cancel).expect("scores");
     assert!(offensive[1] > 0.5 && offensive[0] < 0.5);

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult};
 use crate::wire::chat::{Usage, finish_reason};
-use crate::wire::decoding::{self, Rule, Stop, is_empty, is_zero};
+use crate::wire::decoding::{self, Rule, Stop, StreamOptions, is_empty, is_zero};
 use crate::wire::json_type;
 
 /// Most prompts of one request.
@@ -41,12 +41,6 @@ pub(crate) struct CompletionRequest {
     rest: Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: Option<bool>,
-}
-
 const RULES: [Rule; 7] = [
     ("n", |v| v == 1, "each prompt gets one completion; send several requests instead"),
     ("best_of", |v| v == 1 || v == 0, "each prompt gets one completion; use 1 or leave it out"),
@@ -63,7 +57,7 @@ impl CompletionRequest {
     }
 
     pub(crate) fn includes_usage(&self) -> bool {
-        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+        self.stream_options.as_ref().is_some_and(StreamOptions::includes_usage)
     }
 
     /// Whether each completion begins with its prompt.

@@ -8,6 +8,20 @@ use crate::error::{ApiError, ApiResult};
 /// Most stop texts.
 const MAX_STOPS: usize = 4;
 
+/// What a streamed reply holds beside the text.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+impl StreamOptions {
+    /// Whether the last frame counts tokens.
+    pub(crate) fn includes_usage(&self) -> bool {
+        self.include_usage.unwrap_or(false)
+    }
+}
+
 /// Where generation ends: one text or several.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "stop must be a string or a list of at most 4 strings")]

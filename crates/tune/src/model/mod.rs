@@ -207,11 +207,6 @@ impl TrainableModel {
         self.parameters.iter().filter(move |_| whole).map(Parameter::tensor)
     }
 
-    /// Bytes of the packed weights.
-    pub fn weight_bytes(&self) -> usize {
-        self.network.bytes()
-    }
-
     /// Bytes that training takes at its peak, the optimiser's two moments included, for batches of `tokens` tokens of which
     /// `targets` are targets.
     pub fn memory_estimate(config: &LlamaConfig, options: &ModelOptions, tokens: usize, targets: usize) -> u64 {

@@ -208,17 +208,4 @@ impl Network {
             }
         }
     }
-
-    /// Bytes of all packed weights.
-    pub(super) fn bytes(&self) -> usize {
-        let group = |group: &Group| {
-            let update = group.update.as_ref().map_or(0, |update| {
-                update.down.bytes() + update.down_back.bytes() + update.up.bytes() + update.up_back.bytes()
-            });
-            group.forward.bytes() + group.backward.bytes() + update
-        };
-        let blocks: usize = self.blocks.iter().flat_map(|block| &block.groups).map(group).sum();
-        let table = if let Embedding::Frozen(table) = &self.embedding { table.bytes() } else { 0 };
-        blocks + table + self.head.forward.bytes() + self.head.backward.bytes()
-    }
 }

@@ -41,15 +41,4 @@ impl Gradients {
             values.fill(0.0);
         }
     }
-
-    /// Euclidean norm over all of them together.
-    pub fn norm(&self) -> f64 {
-        let square = |values: &Vec<f32>| values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
-        self.values.iter().map(square).sum::<f64>().sqrt()
-    }
-
-    /// Multiplies all by `factor`.
-    pub fn scale(&mut self, factor: f32) {
-        self.values.iter_mut().flatten().for_each(|value| *value *= factor);
-    }
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{ApiError, ApiResult, excerpt};
-use crate::wire::decoding::{self, Rule, Stop, is_empty, is_zero};
+use crate::wire::decoding::{self, Rule, Stop, StreamOptions, is_empty, is_zero};
 use crate::wire::json_type;
 
 /// The request. Keys that are not listed here do not change the reply (`user`, `metadata`, `service_tier`, …) and are
@@ -46,19 +46,13 @@ struct Message {
     function_call: Option<Value>,
 }
 
-#[derive(Debug, Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: Option<bool>,
-}
-
 impl ChatRequest {
     pub(crate) fn streams(&self) -> bool {
         self.stream.unwrap_or(false)
     }
 
     pub(crate) fn includes_usage(&self) -> bool {
-        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+        self.stream_options.as_ref().is_some_and(StreamOptions::includes_usage)
     }
 
     /// The conversation.

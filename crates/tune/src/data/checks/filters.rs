@@ -61,12 +61,16 @@ impl Check for OverlongExamples {
             if long.len() == 1 { "1 example is".to_owned() } else { format!("{} examples are", long.len()) },
             self.max_tokens
         );
-        let concerned = data.rows.iter().filter(|row| long.contains(&row.id));
-        let finding = Finding::new("overlong_examples", Severity::Warning, explanation).at_rows(concerned);
-        if dialogue.offer(finding, format!("Leave out {}", count(long.len(), "example")), None) {
-            data.retain(|row| !long.contains(&row.id));
-        }
+        offer_to_leave_out(&long, Finding::new("overlong_examples", Severity::Warning, explanation), data, dialogue);
         Ok(())
+    }
+}
+
+/// Tells of the rows with these ids and, with consent, leaves them out.
+fn offer_to_leave_out(ids: &BTreeSet<usize>, finding: Finding, data: &mut Dataset, dialogue: &mut Dialogue<'_>) {
+    let finding = finding.at_rows(data.rows.iter().filter(|row| ids.contains(&row.id)));
+    if dialogue.offer(finding, format!("Leave out {}", count(ids.len(), "example")), None) {
+        data.retain(|row| !ids.contains(&row.id));
     }
 }
 
@@ -111,11 +115,7 @@ impl Check for OffensiveText {
         }
         let explanation = "The content filter finds the text offensive; a model trained on it may say the like. It errs at times, so look \
                            at the lines.";
-        let concerned = data.rows.iter().filter(|row| found.contains(&row.id));
-        let finding = Finding::new("offensive_text", Severity::Warning, explanation).at_rows(concerned);
-        if dialogue.offer(finding, format!("Leave out {}", count(found.len(), "example")), None) {
-            data.retain(|row| !found.contains(&row.id));
-        }
+        offer_to_leave_out(&found, Finding::new("offensive_text", Severity::Warning, explanation), data, dialogue);
         Ok(())
     }
 }
