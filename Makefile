@@ -13,6 +13,8 @@ DATA_DIR ?= target/demo
 # Where the demo keeps its models too, so that they are downloaded once.
 export ANSER_MODELS_DIR ?= $(abspath $(DATA_DIR))/models
 LISTEN ?= 127.0.0.1:8080
+# The property tests draw the same cases each time; `make test PROPTEST_RNG_SEED=$$RANDOM` draws others.
+export PROPTEST_RNG_SEED ?= 20261120
 
 .PHONY: help demo serve test lint bench bench-training web clean
 

@@ -12,6 +12,7 @@ mod chat;
 mod document;
 mod embedding;
 mod error;
+mod excerpt;
 mod progress;
 pub mod storage;
 mod training;
@@ -26,6 +27,7 @@ pub use chat::{
 pub use document::{ByteSpan, Chunk, ChunkId, Document, DocumentId, ScoredChunk};
 pub use embedding::{Embedded, EmbedderInfo, Embedding};
 pub use error::{Error, ErrorKind, Result};
+pub use excerpt::excerpt;
 pub use progress::{NoProgress, Progress, ProgressUnit};
 pub use training::{
     Hyperparameters, LineProblem, LoraOptions, Objective, Precision, Schedule, StopReason, StopSignal, TrainableParts,

@@ -279,12 +279,7 @@ impl ApiError {
 
 /// The first characters of something the caller sent, safe to put into a message.
 pub(crate) fn excerpt(text: &str) -> String {
-    const SHOWN: usize = 80;
-    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN).is_some() {
-        shown.push('…');
-    }
-    shown
+    anser_core::excerpt(text, 80)
 }
 
 impl From<EngineError> for ApiError {

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use anser_core::AttributeKind;
+use anser_core::{AttributeKind, excerpt};
 
-use super::source::{RawRow, RawValue};
+use super::source::{RawRow, RawValue, column_list};
 use super::values::{infer, render};
 use super::{AttributeField, FieldMapping, ResolvedField, ResolvedFields};
 use crate::EngineError;
@@ -227,7 +227,11 @@ fn find(columns: &[Column<'_>], name: &str, param: &'static str) -> Result<usize
         (Some((at, _)), None) => Ok(at),
         _ => Err(EngineError::invalid(
             param,
-            format!("there is no column \"{name}\" in the first rows; the columns are {}", list(columns)),
+            format!(
+                "there is no column \"{}\" in the first rows; the columns are {}",
+                excerpt(name, 40),
+                list(columns)
+            ),
         )),
     }
 }
@@ -239,7 +243,10 @@ fn check_distinct(named: [Option<usize>; 3], columns: &[Column<'_>]) -> Result<(
         None => Ok(()),
         Some(pair) => Err(EngineError::invalid(
             "text_field",
-            format!("the column \"{}\" cannot be two of text, title and id at once", columns[pair[0]].name),
+            format!(
+                "the column \"{}\" cannot be two of text, title and id at once",
+                excerpt(&columns[pair[0]].name, 40)
+            ),
         )),
     }
 }
@@ -286,7 +293,7 @@ fn repeated_ids(column: &Column<'_>) -> Option<String> {
         format!(
             "{repeated} of the first {rows} rows repeat an earlier value of the column \"{}\", which was taken as the id; \
              each replaces the row before it (choose another id column if that is wrong)",
-            column.name
+            excerpt(&column.name, 40)
         )
     })
 }
@@ -296,10 +303,6 @@ fn no_text(columns: &[Column<'_>], source: &Path) -> EngineError {
     EngineError::BadFile { path: source.to_path_buf(), message }
 }
 
-/// The columns' names, the first twenty of them.
 fn list(columns: &[Column<'_>]) -> String {
-    let names: Vec<&str> = columns.iter().take(20).map(|column| column.name.as_ref()).collect();
-    let more = columns.len().saturating_sub(names.len());
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    format!("{}{more}", names.join(", "))
+    column_list(columns.iter().map(|column| column.name.as_ref()))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anser_core::AttributeKind;
+use anser_core::{AttributeKind, excerpt};
 use serde::Serialize;
 
 use super::FileFormat;
@@ -34,7 +34,7 @@ impl fmt::Display for RowError {
             (None, None) => {}
         }
         if let Some(field) = &self.field {
-            write!(f, "field \"{field}\": ")?;
+            write!(f, "field \"{}\": ", excerpt(field, 40))?;
         }
         f.write_str(&self.message)
     }
@@ -78,8 +78,8 @@ pub struct ResolvedFields {
 impl fmt::Display for ResolvedFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let show = |field: &Option<ResolvedField>, without: &str| match field {
-            Some(field) if field.guessed => format!("\"{}\" (guessed)", field.column),
-            Some(field) => format!("\"{}\"", field.column),
+            Some(field) if field.guessed => format!("\"{}\" (guessed)", excerpt(&field.column, 40)),
+            Some(field) => format!("\"{}\"", excerpt(&field.column, 40)),
             None => without.to_owned(),
         };
         write!(f, "text: {}", show(&self.text, "the whole file"))?;
@@ -87,11 +87,11 @@ impl fmt::Display for ResolvedFields {
         write!(f, ", id: {}", show(&self.id, "derived from the content"))?;
         if !self.attributes.is_empty() {
             let names: Vec<String> =
-                self.attributes.iter().map(|a| format!("{} ({})", a.name, kind_name(a.kind))).collect();
+                self.attributes.iter().map(|a| format!("{} ({})", excerpt(&a.name, 40), kind_name(a.kind))).collect();
             write!(f, ", attributes: {}", names.join(", "))?;
         }
         for name in &self.ignored {
-            write!(f, ", left out: {name} (counts the rows)")?;
+            write!(f, ", left out: {} (counts the rows)", excerpt(name, 40))?;
         }
         Ok(())
     }

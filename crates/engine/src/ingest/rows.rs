@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anser_core::{AttributeKind, AttributeValue, Attributes, Document, DocumentId};
+use anser_core::{AttributeKind, AttributeValue, Attributes, Document, DocumentId, excerpt};
 
 use super::identity::{Occurrences, content_id};
 use super::mapping::{Mapping, Role};
@@ -101,7 +101,7 @@ impl RowReader {
                 Typed::Absent => {}
                 Typed::Misfit => {
                     self.count_misfit(&name);
-                    let shown = shorten(&render(&value));
+                    let shown = excerpt(&render(&value), SHOWN_CHARACTERS);
                     let message = format!("\"{shown}\" is not {} and was left out", with_article(kind));
                     warn(reject(Some(&name), message));
                 }
@@ -172,9 +172,4 @@ fn with_article(kind: AttributeKind) -> &'static str {
         AttributeKind::String => "a text",
         AttributeKind::StringList => "a list of texts",
     }
-}
-
-fn shorten(text: &str) -> String {
-    let shown: String = text.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN_CHARACTERS).is_some() { format!("{shown}...") } else { shown }
 }

@@ -380,9 +380,5 @@ pub(super) fn role_name(role: Role) -> &'static str {
 
 /// A name from outside, short and without control characters.
 pub(super) fn shown(name: &str) -> String {
-    let mut short: String = name.chars().take(40).flat_map(char::escape_debug).collect();
-    if name.chars().nth(40).is_some() {
-        short.push('…');
-    }
-    short
+    anser_core::excerpt(name, 40)
 }

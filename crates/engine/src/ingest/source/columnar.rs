@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+use anser_core::excerpt;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
@@ -30,8 +31,9 @@ impl ColumnarSource {
     /// Opens a Parquet file; `limit` is the most bytes one row may take.
     pub(in crate::ingest) fn open_parquet(file: File, limit: usize) -> Result<Self, ReadFailure> {
         refuse_empty(&file)?;
-        let damaged =
-            |e: parquet::errors::ParquetError| ReadFailure::Bad(format!("it is not a readable Parquet file: {e}"));
+        let damaged = |e: parquet::errors::ParquetError| {
+            ReadFailure::Bad(format!("it is not a readable Parquet file: {}", excerpt(&e.to_string(), 200)))
+        };
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(damaged)?;
         let total = u64::try_from(builder.metadata().file_metadata().num_rows()).ok();
         let schema = Arc::clone(builder.schema());
@@ -71,7 +73,7 @@ fn refuse_empty(file: &File) -> Result<(), ReadFailure> {
 }
 
 fn damaged_arrow(error: &ArrowError) -> ReadFailure {
-    ReadFailure::Bad(format!("it is not a readable Arrow stream: {error}"))
+    ReadFailure::Bad(format!("it is not a readable Arrow stream: {}", excerpt(&error.to_string(), 200)))
 }
 
 impl RowSource for ColumnarSource {
@@ -118,7 +120,9 @@ impl Rows {
     fn next_piece(&mut self) -> Result<Option<Placed>, ReadFailure> {
         while self.next >= self.length {
             let Some(batch) = self.batches.next() else { return Ok(None) };
-            let batch = batch.map_err(|e| ReadFailure::Bad(format!("it is damaged after row {}: {e}", self.row)))?;
+            let batch = batch.map_err(|e| {
+                ReadFailure::Bad(format!("it is damaged after row {}: {}", self.row, excerpt(&e.to_string(), 200)))
+            })?;
             self.current = batch.columns().iter().map(Column::new).collect();
             (self.length, self.next) = (batch.num_rows(), 0);
         }

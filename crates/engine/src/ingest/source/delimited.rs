@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use anser_core::excerpt;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::encoding::{NOT_UTF8, open_text, utf8};
 use super::lines::{Line, Lines, size, too_long};
-use super::{ByteSource, Extent, Piece, Placed, RawRow, RawValue, ReadFailure, RowSource};
+use super::{ByteSource, Extent, Piece, Placed, RawRow, RawValue, ReadFailure, RowSource, column_list};
 use crate::ingest::RowError;
 
 /// Separators that are tried, in this order, when a header holds no comma.
@@ -110,7 +111,7 @@ fn check_unique(columns: &[Arc<str>]) -> Result<(), ReadFailure> {
     match sorted.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
         None => Ok(()),
         Some(twice) => {
-            let all = columns.join(", ");
+            let (twice, all) = (excerpt(twice, 40), column_list(columns.iter().map(AsRef::as_ref)));
             Err(ReadFailure::Bad(format!("its header names the column \"{twice}\" more than once ({all}); rename one")))
         }
     }

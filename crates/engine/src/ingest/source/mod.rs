@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use anser_core::Document;
+use anser_core::{Document, excerpt};
 use time::OffsetDateTime;
 
 pub(super) use columnar::{ColumnarSource, spool};
@@ -108,6 +108,15 @@ impl From<io::Error> for ReadFailure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
+}
+
+/// Columns' names for a message: the first twenty of them, each short and without control characters.
+pub(super) fn column_list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const MOST: usize = 20;
+    let more = names.len().saturating_sub(MOST);
+    let shown: Vec<String> = names.take(MOST).map(|name| excerpt(name, 40)).collect();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// A stream of rows.

@@ -10,7 +10,12 @@ use super::{Bench, check_counts};
 /// Runs one ingest. A panic fails the test; an error must be the data's fault.
 fn check(outcome: Result<IngestReport, EngineError>) {
     match outcome {
-        Ok(report) => check_counts(&report),
+        Ok(report) => {
+            check_counts(&report);
+            for told in report.errors.iter().map(ToString::to_string).chain([report.fields.to_string()]) {
+                assert!(!told.contains('\n'), "{told}");
+            }
+        }
         Err(error) => {
             assert_eq!(error.kind(), anser_core::ErrorKind::InvalidInput, "{error}");
             assert!(!error.to_string().contains('\n'), "{error}");
