@@ -15,7 +15,7 @@ use crate::ann::{SearchMethod, Snapshot};
 use crate::cache::Cache;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
 use crate::upkeep::Upkeep;
-use crate::{IndexError, IndexOptions, Result};
+use crate::{Filter, IndexError, IndexOptions, Result};
 
 /// How often a search begins anew because the database changed between its first look and its last.
 const SEARCH_ATTEMPTS: usize = 4;
@@ -162,9 +162,10 @@ impl Collection {
         self.database()?.chunks(document)
     }
 
-    /// Every document that has chunks, in order of id, with the normalised mean of its chunks' vectors.
-    pub fn scan(&self) -> Result<Vec<ScannedDocument>> {
-        self.database()?.scan()
+    /// Shows `visit` every document that has chunks and that `filter` lets through, in order of id, with the normalised
+    /// mean of its chunks' vectors: all of one moment, one at a time. An error of `visit` ends the scan.
+    pub fn scan(&self, filter: Option<&Filter>, visit: &mut dyn FnMut(ScannedDocument) -> Result<()>) -> Result<()> {
+        self.database()?.scan(filter, visit)
     }
 
     /// The chunks nearest to `query`.

@@ -1,13 +1,13 @@
 //! Cooperative cancellation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::{Error, Result};
 
 /// A flag shared by a caller and the work done for it. Clones share the flag.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(pub(crate) Arc<AtomicU8>);
 
 impl CancelToken {
     /// A token that nobody has cancelled yet.
@@ -17,12 +17,12 @@ impl CancelToken {
 
     /// Asks the work to stop at its next check.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.fetch_max(2, Ordering::AcqRel);
     }
 
     /// Whether somebody asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) > 0
     }
 
     /// `Err` of kind `Cancelled` once somebody asked to stop.

@@ -72,6 +72,12 @@ impl DataDir {
         Ok(self.root.join("jobs").join(id))
     }
 
+    /// The folder of what one job made. The id is checked, so it cannot lead elsewhere.
+    pub fn job_results(&self, id: &str) -> Result<PathBuf> {
+        check_name("job", id)?;
+        Ok(self.root.join("results").join(id))
+    }
+
     /// The folder of one tuned model, by the name of its folder rather than its id, which holds colons. The name is
     /// checked, so it cannot lead elsewhere.
     pub fn tuned_model(&self, folder: &str) -> Result<PathBuf> {

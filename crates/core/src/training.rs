@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Progress, Result};
+use crate::{CancelToken, Progress, Result};
 
 /// What the loss rewards.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -301,6 +301,11 @@ impl StopSignal {
             1 => Some(StopReason::Pause),
             _ => Some(StopReason::Cancel),
         }
+    }
+
+    /// A token that is cancelled as soon as a stop is asked for, for whatever reason.
+    pub fn token(&self) -> CancelToken {
+        CancelToken(Arc::clone(&self.0))
     }
 }
 

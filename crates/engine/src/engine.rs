@@ -6,6 +6,7 @@ use anser_core::Trainer;
 use anser_core::storage::{DataDir, check_name};
 use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 
+use crate::analysis::{Analysis, AnalysisJobs, AnalysisParts};
 use crate::control::ControlDatabase;
 use crate::files::FileStore;
 use crate::jobs::{JobKind, Jobs};
@@ -39,7 +40,8 @@ impl Default for EngineOptions {
 
 /// Everything that commands and HTTP handlers call. Share it in an [`Arc`]; all methods take `&self`.
 pub struct Engine {
-    pub(crate) store: Store,
+    pub(crate) data: DataDir,
+    pub(crate) store: Arc<Store>,
     pub(crate) control: Arc<ControlDatabase>,
     pub(crate) files: Arc<FileStore>,
     pub(crate) jobs: Arc<Jobs>,
@@ -47,7 +49,7 @@ pub struct Engine {
     pub(crate) trainer: Option<Arc<dyn Trainer>>,
     pub(crate) organization: String,
     pub(crate) moderation: ModerationFilter,
-    models: ServedModels,
+    models: Arc<ServedModels>,
 }
 
 impl Engine {
@@ -68,11 +70,21 @@ impl Engine {
             let (database, files, tuned) = (Arc::clone(&control), Arc::clone(&files), Arc::clone(&tuned));
             Box::new(FineTuning { trainer, database, data: data.clone(), files, tuned }) as Box<dyn JobKind>
         });
-        let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), fine_tuning.into_iter().collect())?);
         models.attach(Arc::clone(&tuned), tuned_memory_bytes);
+        let models = Arc::new(models);
+        let store = Arc::new(Store::open(data, index)?);
+        let parts = Arc::new(AnalysisParts {
+            data: data.clone(),
+            store: Arc::clone(&store),
+            files: Arc::clone(&files),
+            models: Arc::clone(&models),
+        });
+        let analyses =
+            Analysis::KINDS.map(|kind| Box::new(AnalysisJobs { kind, parts: Arc::clone(&parts) }) as Box<dyn JobKind>);
+        let kinds = fine_tuning.into_iter().chain(analyses).collect();
+        let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds)?);
         let moderation = ModerationFilter::new(data.root());
-        let store = Store::open(data, index)?;
-        Ok(Self { store, control, files, jobs, tuned, trainer, organization, moderation, models })
+        Ok(Self { data: data.clone(), store, control, files, jobs, tuned, trainer, organization, moderation, models })
     }
 
     /// The live models.
@@ -103,16 +115,25 @@ impl Engine {
 
     /// The collection, once it is certain that the loaded embedder made its vectors.
     pub(crate) fn collection_for_embedder(&self, name: &str) -> Result<Arc<Collection>, EngineError> {
-        let collection = self.store.get(name)?;
-        let embedder = self.models.embedder()?;
-        let (stored, loaded) = (collection.embedder(), embedder.info());
-        if stored.fingerprint != loaded.fingerprint {
-            return Err(EngineError::EmbedderMismatch {
-                collection: name.to_owned(),
-                stored: stored.model.clone(),
-                loaded: loaded.model.clone(),
-            });
-        }
-        Ok(collection)
+        collection_for_embedder(&self.store, &self.models, name)
     }
+}
+
+/// The collection of a store, once it is certain that the loaded embedder made its vectors.
+pub(crate) fn collection_for_embedder(
+    store: &Store,
+    models: &ServedModels,
+    name: &str,
+) -> Result<Arc<Collection>, EngineError> {
+    let collection = store.get(name)?;
+    let embedder = models.embedder()?;
+    let (stored, loaded) = (collection.embedder(), embedder.info());
+    if stored.fingerprint != loaded.fingerprint {
+        return Err(EngineError::EmbedderMismatch {
+            collection: name.to_owned(),
+            stored: stored.model.clone(),
+            loaded: loaded.model.clone(),
+        });
+    }
+    Ok(collection)
 }

@@ -4,9 +4,13 @@
 //! The engine knows models only through the traits of [`anser_core`]; whoever composes the program hands it a
 //! [`ModelLoader`]. Every call is blocking.
 
+mod analysis;
 mod answer;
+pub mod classify;
 pub mod cluster;
 mod control;
+pub mod diversity;
+pub mod duplicates;
 mod engine;
 mod error;
 mod evaluate;
@@ -14,13 +18,18 @@ mod files;
 mod ingest;
 mod jobs;
 mod moderation;
+pub mod outliers;
 mod page;
+pub mod projection;
+pub mod regress;
+mod replace;
 mod retrieve;
 mod served;
 mod tuning;
 
+pub use analysis::{Analysis, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
 pub use anser_index::analysis::ClusterCount;
-pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, SearchMethod};
+pub use anser_index::{Collection, CollectionInfo, Filter, IndexOptions, SearchExplain, SearchMethod};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
@@ -48,6 +57,7 @@ pub use moderation::{
     DetectionScores, MODERATION_CATEGORIES, Moderation, ModerationEvaluation, ModerationExample, ModerationModel,
 };
 pub use page::{Page, PageRequest};
+pub use replace::replace_file;
 pub use retrieve::{SearchReply, SearchRequest};
 pub use served::{ModelLoader, ServedModel, ServedModels, ServedRole};
 pub use tuning::{FineTuningCheckpoint, FineTuningJob, FineTuningRequest, FineTuningStatus, Promotion, TunedModel};

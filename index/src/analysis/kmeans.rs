@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::lloyd::{Centroids, Run, cluster_sizes, iterate, seed_centroids};
 use super::silhouette::mean_silhouette;
-use super::vectors::{common_dimension, count_distinct, sample_indices};
+use super::vectors::{Vectors, count_distinct, sample_indices};
 use crate::{IndexError, Result};
 
 /// With more vectors than this, the number of clusters and the best start are found on a sample of this size, and one
@@ -102,18 +102,16 @@ impl Clustering {
 /// `cancel` is set. When a range is given and even its lower end exceeds the number of distinct vectors, each distinct
 /// vector is a cluster of its own.
 pub fn spherical_kmeans(
-    vectors: &[Embedding],
+    vectors: &Vectors,
     options: &KMeansOptions,
     cancel: &CancelToken,
     progress: &dyn Progress,
 ) -> Result<Clustering> {
-    common_dimension(vectors)?;
+    vectors.check_some()?;
     let plan = plan(vectors, options)?;
-    let sample: Option<Vec<Embedding>> = (vectors.len() > TRAINING_SAMPLE).then(|| {
-        let indices = sample_indices(vectors.len(), TRAINING_SAMPLE, options.seed);
-        indices.into_iter().map(|at| vectors[at].clone()).collect()
-    });
-    let training = sample.as_deref().unwrap_or(vectors);
+    let sample = (vectors.len() > TRAINING_SAMPLE)
+        .then(|| vectors.gather(&sample_indices(vectors.len(), TRAINING_SAMPLE, options.seed)));
+    let training = sample.as_ref().unwrap_or(vectors);
     let starts = plan.counts.len() * options.restarts;
     progress.start("clustering", Some((starts + usize::from(sample.is_some())) as u64), ProgressUnit::Items);
     let watch = Watch { cancel, progress };
@@ -122,7 +120,7 @@ pub fn spherical_kmeans(
         search.best = iterate(vectors, search.best.centroids, options.max_iterations, cancel)?;
         progress.set(starts as u64 + 1);
     }
-    let criterion = plan.criterion(&search, sample.as_ref().map(Vec::len), vectors.len());
+    let criterion = plan.criterion(&search, sample.as_ref().map(Vectors::len), vectors.len());
     let clustering = conclude(vectors, search, criterion, cancel)?;
     progress.finish();
     Ok(clustering)
@@ -159,7 +157,7 @@ impl Plan {
 }
 
 /// Checks the options against the vectors and lists the numbers of clusters to try.
-fn plan(vectors: &[Embedding], options: &KMeansOptions) -> Result<Plan> {
+fn plan(vectors: &Vectors, options: &KMeansOptions) -> Result<Plan> {
     if options.restarts == 0 || options.max_iterations == 0 {
         return Err(IndexError::invalid("clustering needs at least one restart and one iteration, not 0"));
     }
@@ -211,7 +209,7 @@ struct Search {
 
 /// The best start of each number of clusters, and of these the one with the highest silhouette (the smallest number among
 /// equals).
-fn search(vectors: &[Embedding], counts: &[usize], options: &KMeansOptions, watch: Watch<'_>) -> Result<Search> {
+fn search(vectors: &Vectors, counts: &[usize], options: &KMeansOptions, watch: Watch<'_>) -> Result<Search> {
     let mut best: Option<(Run, f64)> = None;
     let mut scores = Vec::new();
     for (step, &k) in counts.iter().enumerate() {
@@ -234,7 +232,7 @@ fn search(vectors: &[Embedding], counts: &[usize], options: &KMeansOptions, watc
 
 /// The start with the highest objective, the earliest among equals. `done` starts were finished before.
 fn best_of_restarts(
-    vectors: &[Embedding],
+    vectors: &Vectors,
     k: usize,
     options: &KMeansOptions,
     (watch, done): (Watch<'_>, usize),
@@ -260,7 +258,7 @@ fn best_of_restarts(
 }
 
 /// Numbers the clusters by size, largest first, drops empty ones, and measures the result.
-fn conclude(vectors: &[Embedding], search: Search, criterion: String, cancel: &CancelToken) -> Result<Clustering> {
+fn conclude(vectors: &Vectors, search: Search, criterion: String, cancel: &CancelToken) -> Result<Clustering> {
     let run = search.best;
     let sizes = cluster_sizes(&run.assignments, run.centroids.count());
     let mut order: Vec<usize> = (0..sizes.len()).filter(|&c| sizes[c] > 0).collect();
@@ -304,8 +302,9 @@ mod tests {
     use super::*;
 
     fn run(vectors: &[Embedding], count: ClusterCount) -> Result<Clustering> {
+        let vectors = &Vectors::from_embeddings(vectors)?;
         let options = KMeansOptions { count, ..KMeansOptions::default() };
-        spherical_kmeans(vectors, &options, &CancelToken::new(), &NoProgress)
+        spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress)
     }
 
     fn axis(at: usize) -> Embedding {
@@ -328,6 +327,7 @@ mod tests {
         let mixed = [axis(0), Embedding::normalize(vec![1.0, 1.0]).unwrap()];
         assert!(run(&mixed, ClusterCount::Fixed(1)).unwrap_err().to_string().contains("vector 1 has 2 dimensions"));
         let options = KMeansOptions { restarts: 0, ..KMeansOptions::default() };
+        let vectors = Vectors::from_embeddings(&vectors).unwrap();
         assert!(spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress).is_err());
     }
 

@@ -5,12 +5,12 @@
 //! and Vassilvitskii, "k-means++: the advantages of careful seeding", 2007; on the unit sphere 1 - cosine is half the
 //! squared Euclidean distance, so it is the weight their method asks for.
 
-use anser_core::{CancelToken, Embedding};
+use anser_core::CancelToken;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::vectors::dot;
+use super::vectors::{Vectors, dot};
 use crate::Result;
 
 /// Vectors handled between two looks at the cancel token, and summed as one piece. Fixed, so that sums are formed in the
@@ -71,17 +71,17 @@ pub(super) struct Run {
 /// its distance (1 - cosine) from the nearest already drawn. Of a few such draws the one that brings all vectors nearest is
 /// kept (the greedy variant of the same paper). `stream` tells apart runs that share a seed.
 pub(super) fn seed_centroids(
-    vectors: &[Embedding],
+    vectors: &Vectors,
     k: usize,
     (seed, stream): (u64, u64),
     cancel: &CancelToken,
 ) -> Result<Centroids> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);
-    let dimension = vectors[0].dimension();
+    let dimension = vectors.dimension();
     let first = rng.random_range(0..vectors.len());
     let mut values = Vec::with_capacity(k * dimension);
-    values.extend_from_slice(vectors[first].as_slice());
+    values.extend_from_slice(vectors.row(first));
     let mut distances = distances_with(vectors, &vec![f32::INFINITY; vectors.len()], first);
     let draws = 2 + k.ilog2() as usize;
     for _ in 1..k {
@@ -96,7 +96,7 @@ pub(super) fn seed_centroids(
             }
         }
         if let Some((_, chosen, nearer)) = best {
-            values.extend_from_slice(vectors[chosen].as_slice());
+            values.extend_from_slice(vectors.row(chosen));
             distances = nearer;
         }
     }
@@ -104,13 +104,13 @@ pub(super) fn seed_centroids(
 }
 
 /// The distance of each vector from its nearest centroid once the vector at `added` is one too.
-fn distances_with(vectors: &[Embedding], distances: &[f32], added: usize) -> Vec<f32> {
-    let centroid = vectors[added].as_slice();
+fn distances_with(vectors: &Vectors, distances: &[f32], added: usize) -> Vec<f32> {
+    let centroid = vectors.row(added);
     let mut nearer: Vec<f32> = distances
         .par_iter()
-        .zip(vectors)
+        .zip(vectors.as_slice().par_chunks_exact(vectors.dimension()))
         .with_min_len(BLOCK)
-        .map(|(distance, vector)| distance.min((1.0 - dot(vector.as_slice(), centroid)).max(0.0)))
+        .map(|(distance, vector)| distance.min((1.0 - dot(vector, centroid)).max(0.0)))
         .collect();
     // In f32 a vector may be 1e-8 from itself; it must not be drawn again.
     nearer[added] = 0.0;
@@ -136,7 +136,7 @@ fn draw(weights: &[f32], rng: &mut ChaCha8Rng) -> usize {
 
 /// Assigns and updates from `centroids` on, at most `max_iterations` times.
 pub(super) fn iterate(
-    vectors: &[Embedding],
+    vectors: &Vectors,
     mut centroids: Centroids,
     max_iterations: usize,
     cancel: &CancelToken,
@@ -154,7 +154,7 @@ pub(super) fn iterate(
         }
         update(vectors, &assignments, &mut centroids, cancel)?;
         for (cluster, vector) in refills {
-            centroids.set_row(cluster, vectors[vector].as_slice());
+            centroids.set_row(cluster, vectors.row(vector));
         }
         previous = objective;
         iterations += 1;
@@ -162,19 +162,22 @@ pub(super) fn iterate(
 }
 
 /// The nearest centroid of each vector, the lowest number among equals, and the cosine with it.
-fn assign(vectors: &[Embedding], centroids: &Centroids, cancel: &CancelToken) -> Result<(Vec<u32>, Vec<f32>)> {
+fn assign(vectors: &Vectors, centroids: &Centroids, cancel: &CancelToken) -> Result<(Vec<u32>, Vec<f32>)> {
     let mut assignments = vec![0_u32; vectors.len()];
     let mut similarities = vec![0.0_f32; vectors.len()];
+    let dimension = vectors.dimension();
     vectors
-        .par_chunks(BLOCK)
+        .as_slice()
+        .par_chunks(BLOCK * dimension)
         .zip(assignments.par_chunks_mut(BLOCK))
         .zip(similarities.par_chunks_mut(BLOCK))
         .try_for_each(|((vectors, assignments), similarities)| {
             cancel.check()?;
-            for ((vector, assignment), similarity) in vectors.iter().zip(assignments).zip(similarities) {
+            for ((vector, assignment), similarity) in vectors.chunks_exact(dimension).zip(assignments).zip(similarities)
+            {
                 let mut best = (0_u32, f32::NEG_INFINITY);
                 for (cluster, centroid) in (0_u32..).zip(centroids.rows()) {
-                    let cosine = dot(vector.as_slice(), centroid);
+                    let cosine = dot(vector, centroid);
                     if cosine > best.1 {
                         best = (cluster, cosine);
                     }
@@ -216,7 +219,7 @@ pub(super) fn cluster_sizes(assignments: &[u32], k: usize) -> Vec<usize> {
 
 /// Moves each centroid to the mean direction of its vectors. A cluster without vectors, or whose vectors cancel each
 /// other out, keeps the centroid it has.
-fn update(vectors: &[Embedding], assignments: &[u32], centroids: &mut Centroids, cancel: &CancelToken) -> Result<()> {
+fn update(vectors: &Vectors, assignments: &[u32], centroids: &mut Centroids, cancel: &CancelToken) -> Result<()> {
     let sums = cluster_sums(vectors, assignments, centroids.count(), cancel)?;
     let sizes = cluster_sizes(assignments, centroids.count());
     for (cluster, (sum, &size)) in sums.iter().zip(&sizes).enumerate() {
@@ -233,12 +236,12 @@ fn update(vectors: &[Embedding], assignments: &[u32], centroids: &mut Centroids,
 /// The sum of each cluster's vectors, in f64. Every cluster is summed in pieces of fixed length whose sums are then added
 /// in order, so the result does not depend on the threads, and memory stays at one row a piece.
 pub(super) fn cluster_sums(
-    vectors: &[Embedding],
+    vectors: &Vectors,
     assignments: &[u32],
     k: usize,
     cancel: &CancelToken,
 ) -> Result<Vec<Vec<f64>>> {
-    let dimension = vectors[0].dimension();
+    let dimension = vectors.dimension();
     let mut members: Vec<Vec<usize>> = cluster_sizes(assignments, k).into_iter().map(Vec::with_capacity).collect();
     for (at, &cluster) in assignments.iter().enumerate() {
         members[cluster as usize].push(at);
@@ -254,7 +257,7 @@ pub(super) fn cluster_sums(
             cancel.check()?;
             let mut sum = vec![0.0_f64; dimension];
             for &at in piece {
-                for (total, value) in sum.iter_mut().zip(vectors[at].as_slice()) {
+                for (total, value) in sum.iter_mut().zip(vectors.row(at)) {
                     *total += f64::from(*value);
                 }
             }
@@ -274,18 +277,15 @@ pub(super) fn cluster_sums(
 mod tests {
     use super::*;
 
-    fn on_circle(degrees: &[f32]) -> Vec<Embedding> {
-        degrees
-            .iter()
-            .map(|d| Embedding::normalize(vec![d.to_radians().cos(), d.to_radians().sin()]).unwrap())
-            .collect()
+    fn on_circle(degrees: &[f32]) -> Vectors {
+        Vectors::new(degrees.iter().flat_map(|d| [d.to_radians().cos(), d.to_radians().sin()]).collect(), 2).unwrap()
     }
 
     #[test]
     fn an_empty_cluster_is_refilled_from_the_farthest_vector() {
         // Both starting centroids lie on the first group, so the second start gets nothing.
         let vectors = on_circle(&[0.0, 1.0, 2.0, 120.0, 121.0]);
-        let first = vectors[0].as_slice();
+        let first = vectors.row(0);
         let start = Centroids { values: [first, first].concat(), dimension: 2 };
         let run = iterate(&vectors, start, 50, &CancelToken::new()).unwrap();
         assert!(run.converged);

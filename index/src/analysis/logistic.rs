@@ -10,7 +10,6 @@ use argmin::solver::quasinewton::LBFGS;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::vectors::common_dimension;
 use crate::{IndexError, Result};
 
 /// Vectors that one thread sums up at a time. Sums are added in order, so that threads do not change a result.
@@ -179,6 +178,13 @@ fn minimize(
         Some(best) => Ok(best.clone()),
         None => Err(IndexError::internal("the logistic regression found no parameters")),
     }
+}
+
+/// The common dimension of `vectors`; fails when there are none or when two differ.
+fn common_dimension(vectors: &[Embedding]) -> Result<usize> {
+    let vectors = super::Vectors::from_embeddings(vectors)?;
+    vectors.check_some()?;
+    Ok(vectors.dimension())
 }
 
 /// The objective of the module's head, divided by C and by the sum of all weights: a mean loss, whose gradient has the same

@@ -16,6 +16,7 @@ pub use kmeans::{Cluster, ClusterCount, Clustering, CountScore, KMeansOptions, s
 pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};
 pub use projection::{Projection, project_2d};
 pub use silhouette::mean_silhouette;
+pub use vectors::{VectorFile, Vectors};
 
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,11 @@
 //! Hotelling, "Analysis of a complex of statistical variables into principal components", 1933. The directions are
 //! eigenvectors of the exact covariance matrix, of all vectors or, when there are many, of a sample.
 
-use anser_core::{CancelToken, Embedding};
+use anser_core::CancelToken;
 use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 
-use super::vectors::{common_dimension, sample_indices};
+use super::vectors::{Vectors, sample_indices};
 use crate::{IndexError, Result};
 
 /// Most vectors the covariance is computed from.
@@ -30,12 +30,13 @@ pub struct Projection {
 /// vectors; every vector is projected.
 ///
 /// Fails with `InvalidInput` when there are no vectors or dimensions differ.
-pub fn project_2d(vectors: &[Embedding], seed: u64, cancel: &CancelToken) -> Result<Projection> {
-    let dimension = common_dimension(vectors)?;
+pub fn project_2d(vectors: &Vectors, seed: u64, cancel: &CancelToken) -> Result<Projection> {
+    vectors.check_some()?;
+    let dimension = vectors.dimension();
     let sample = sample_indices(vectors.len(), COVARIANCE_SAMPLE, seed);
     let mean = mean(vectors, &sample, dimension);
     let centred = DMatrix::from_fn(sample.len(), dimension, |row, column| {
-        f64::from(vectors[sample[row]].as_slice()[column]) - mean[column]
+        f64::from(vectors.row(sample[row])[column]) - mean[column]
     });
     cancel.check()?;
     let covariance = centred.tr_mul(&centred) / sample.len() as f64;
@@ -57,19 +58,23 @@ pub fn project_2d(vectors: &[Embedding], seed: u64, cancel: &CancelToken) -> Res
             *explained = (value / total).clamp(0.0, 1.0) as f32;
         }
     }
-    let along = |vector: &Embedding, direction: &Option<Vec<f64>>| {
+    let along = |vector: &[f32], direction: &Option<Vec<f64>>| {
         let Some(direction) = direction else { return 0.0 };
-        let terms = vector.as_slice().iter().zip(&mean).zip(direction);
+        let terms = vector.iter().zip(&mean).zip(direction);
         terms.map(|((v, m), d)| (f64::from(*v) - m) * d).sum::<f64>() as f32
     };
-    let points = vectors.par_iter().map(|v| [along(v, &directions[0]), along(v, &directions[1])]).collect();
+    let points = vectors
+        .as_slice()
+        .par_chunks_exact(dimension)
+        .map(|v| [along(v, &directions[0]), along(v, &directions[1])])
+        .collect();
     Ok(Projection { points, explained_variance })
 }
 
-fn mean(vectors: &[Embedding], sample: &[usize], dimension: usize) -> Vec<f64> {
+fn mean(vectors: &Vectors, sample: &[usize], dimension: usize) -> Vec<f64> {
     let mut sum = vec![0.0_f64; dimension];
     for &at in sample {
-        for (total, value) in sum.iter_mut().zip(vectors[at].as_slice()) {
+        for (total, value) in sum.iter_mut().zip(vectors.row(at)) {
             *total += f64::from(*value);
         }
     }
@@ -95,10 +100,12 @@ fn with_positive_peak(mut direction: Vec<f64>) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use anser_core::Embedding;
+
     use super::*;
 
     /// Unit vectors near the first axis that lean along the second by `wide` and along the third by `narrow`.
-    fn ellipse() -> Vec<Embedding> {
+    fn ellipse() -> Vectors {
         let mut vectors = Vec::new();
         for i in -10_i16..=10 {
             for j in -10_i16..=10 {
@@ -106,7 +113,7 @@ mod tests {
                 vectors.push(Embedding::normalize(vec![1.0, wide, -narrow, 0.0, 0.0]).unwrap());
             }
         }
-        vectors
+        Vectors::from_embeddings(&vectors).unwrap()
     }
 
     #[test]
@@ -115,8 +122,8 @@ mod tests {
         let projection = project_2d(&vectors, 0, &CancelToken::new()).unwrap();
         for (vector, point) in vectors.iter().zip(&projection.points) {
             // Second and third number of the vector, up to the curvature of the sphere.
-            assert!((point[0] - vector.as_slice()[1]).abs() < 2e-3, "{point:?} {vector:?}");
-            assert!((point[1].abs() - vector.as_slice()[2].abs()).abs() < 2e-3, "{point:?} {vector:?}");
+            assert!((point[0] - vector[1]).abs() < 2e-3, "{point:?} {vector:?}");
+            assert!((point[1].abs() - vector[2].abs()).abs() < 2e-3, "{point:?} {vector:?}");
         }
         let [first, second] = projection.explained_variance;
         assert!(first > 0.85 && second > 0.05 && first + second <= 1.0 + 1e-6, "{first} {second}");
@@ -131,7 +138,7 @@ mod tests {
             let mean = values.iter().sum::<f64>() / n;
             values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n
         };
-        let total: f64 = (0..5).map(|d| variance(vectors.iter().map(|v| f64::from(v.as_slice()[d])).collect())).sum();
+        let total: f64 = (0..5).map(|d| variance(vectors.iter().map(|v| f64::from(v[d])).collect())).sum();
         for axis in 0..2 {
             let along = variance(projection.points.iter().map(|p| f64::from(p[axis])).collect());
             assert!((along / total - f64::from(projection.explained_variance[axis])).abs() < 1e-5);
@@ -142,11 +149,13 @@ mod tests {
     fn nothing_to_spread_gives_the_origin() {
         let v = Embedding::normalize(vec![1.0, 2.0]).unwrap();
         for vectors in [vec![v.clone()], vec![v; 5]] {
+            let vectors = Vectors::from_embeddings(&vectors).unwrap();
             let projection = project_2d(&vectors, 0, &CancelToken::new()).unwrap();
             assert!(projection.points.iter().all(|p| p.iter().all(|c| c.abs() < 1e-6)));
             assert!(projection.explained_variance.iter().all(|share| *share == 0.0));
         }
         let line = [vec![1.0], vec![-1.0]].map(|v| Embedding::normalize(v).unwrap());
+        let line = Vectors::from_embeddings(&line).unwrap();
         let projection = project_2d(&line, 0, &CancelToken::new()).unwrap();
         let numbers: Vec<f32> = projection.points.concat().into_iter().chain(projection.explained_variance).collect();
         let expected = [1.0, 0.0, -1.0, 0.0, 1.0, 0.0];

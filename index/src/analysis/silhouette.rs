@@ -4,11 +4,11 @@
 //! distance 1 - cosine of unit vectors, the mean distance from a vector to a cluster is 1 - (vector . sum) / size, so the
 //! sums of the clusters replace all pairs: n * k dot products instead of n * n.
 
-use anser_core::{CancelToken, Embedding};
+use anser_core::CancelToken;
 use rayon::prelude::*;
 
 use super::lloyd::{cluster_sizes, cluster_sums};
-use super::vectors::common_dimension;
+use super::vectors::Vectors;
 use crate::{IndexError, Result};
 
 /// Vectors handled between two looks at the cancel token.
@@ -18,8 +18,8 @@ const BLOCK: usize = 1024;
 /// the next one, 0 on the border. A vector alone in its cluster counts 0. `None` when fewer than two clusters have
 /// vectors, where it is not defined. Fails with `InvalidInput` when there are no vectors, their dimensions differ, or
 /// there is not one assignment for each.
-pub fn mean_silhouette(vectors: &[Embedding], assignments: &[u32], cancel: &CancelToken) -> Result<Option<f64>> {
-    common_dimension(vectors)?;
+pub fn mean_silhouette(vectors: &Vectors, assignments: &[u32], cancel: &CancelToken) -> Result<Option<f64>> {
+    vectors.check_some()?;
     if assignments.len() != vectors.len() {
         return Err(IndexError::invalid(format!(
             "{} vectors cannot have {} cluster assignments; give one for each",
@@ -44,27 +44,30 @@ pub fn mean_silhouette(vectors: &[Embedding], assignments: &[u32], cancel: &Canc
         .zip(&sizes)
         .map(|(sum, &size)| sum.into_iter().map(|v| v / size.max(1) as f64).collect())
         .collect();
+    let dimension = vectors.dimension();
     let blocks: Vec<f64> = vectors
-        .par_chunks(BLOCK)
+        .as_slice()
+        .par_chunks(BLOCK * dimension)
         .zip(assignments.par_chunks(BLOCK))
         .map(|(vectors, assignments)| {
             cancel.check()?;
-            Ok(vectors.iter().zip(assignments).map(|(v, &own)| silhouette(v, own as usize, &means, &sizes)).sum())
+            let rows = vectors.chunks_exact(dimension).zip(assignments);
+            Ok(rows.map(|(v, &own)| silhouette(v, own as usize, &means, &sizes)).sum())
         })
         .collect::<anser_core::Result<_>>()?;
     Ok(Some(blocks.iter().sum::<f64>() / vectors.len() as f64))
 }
 
 /// The silhouette of one vector of cluster `own`.
-fn silhouette(vector: &Embedding, own: usize, means: &[Vec<f64>], sizes: &[usize]) -> f64 {
+fn silhouette(vector: &[f32], own: usize, means: &[Vec<f64>], sizes: &[usize]) -> f64 {
     if sizes[own] < 2 {
         return 0.0;
     }
-    let distance = |mean: &[f64]| 1.0 - wide_dot(vector.as_slice(), mean);
+    let distance = |mean: &[f64]| 1.0 - wide_dot(vector, mean);
     // The mean over the cluster includes the vector's distance from itself (0, give or take rounding of its norm), which
     // does not belong there.
     let size = sizes[own] as f64;
-    let itself = 1.0 - vector.as_slice().iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+    let itself = 1.0 - vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
     let inside = ((distance(&means[own]) * size - itself) / (size - 1.0)).max(0.0);
     let outside = means
         .iter()
@@ -92,14 +95,15 @@ fn wide_dot(a: &[f32], b: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use anser_core::Embedding;
     use proptest::prelude::*;
 
     use super::*;
 
     /// The definition, over all pairs.
-    fn naive(vectors: &[Embedding], assignments: &[u32]) -> f64 {
+    fn naive(vectors: &Vectors, assignments: &[u32]) -> f64 {
         let distance = |i: usize, j: usize| {
-            let pairs = vectors[i].as_slice().iter().zip(vectors[j].as_slice());
+            let pairs = vectors.row(i).iter().zip(vectors.row(j));
             1.0 - pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
         };
         let mean_to = |i: usize, cluster: u32| {
@@ -121,10 +125,11 @@ mod tests {
         fn agrees_with_the_definition_over_all_pairs(
             rows in prop::collection::vec((prop::array::uniform5(-1.0_f32..1.0), 0_u32..4), 6..40)
         ) {
-            let (vectors, assignments): (Vec<_>, Vec<_>) = rows
+            let (vectors, assignments): (Vec<Embedding>, Vec<_>) = rows
                 .into_iter()
                 .filter_map(|(row, cluster)| Embedding::normalize(row.to_vec()).ok().map(|v| (v, cluster)))
                 .unzip();
+            let vectors = Vectors::from_embeddings(&vectors).unwrap();
             let clusters: std::collections::BTreeSet<&u32> = assignments.iter().collect();
             prop_assume!(clusters.len() >= 2);
             let fast = mean_silhouette(&vectors, &assignments, &CancelToken::new()).unwrap().unwrap();
@@ -135,11 +140,11 @@ mod tests {
 
     #[test]
     fn one_cluster_has_no_silhouette_and_bad_input_is_refused() {
-        let v = |x: f32, y: f32| Embedding::normalize(vec![x, y]).unwrap();
+        let v = |values: &[f32]| Vectors::new(values.to_vec(), 2).unwrap();
         let cancel = CancelToken::new();
-        assert_eq!(mean_silhouette(&[v(1.0, 0.0), v(0.0, 1.0)], &[0, 0], &cancel).unwrap(), None);
-        assert!(mean_silhouette(&[], &[], &cancel).is_err());
-        assert!(mean_silhouette(&[v(1.0, 0.0)], &[0, 0], &cancel).is_err());
-        assert!(mean_silhouette(&[v(1.0, 0.0)], &[u32::MAX], &cancel).is_err());
+        assert_eq!(mean_silhouette(&v(&[1.0, 0.0, 0.0, 1.0]), &[0, 0], &cancel).unwrap(), None);
+        assert!(mean_silhouette(&v(&[]), &[], &cancel).is_err());
+        assert!(mean_silhouette(&v(&[1.0, 0.0]), &[0, 0], &cancel).is_err());
+        assert!(mean_silhouette(&v(&[1.0, 0.0]), &[u32::MAX], &cancel).is_err());
     }
 }

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 
 /// `sizes.len()` groups of vectors around random directions, in turn, and the group of each.
-fn planted(sizes: &[usize], dimension: usize, spread: f32, seed: u64) -> (Vec<Embedding>, Vec<u32>) {
+fn planted(sizes: &[usize], dimension: usize, spread: f32, seed: u64) -> (Vectors, Vec<u32>) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut noise = |scale: f32| -> Vec<f32> {
         // The sum of uniform numbers is near enough to a Gaussian here.
@@ -27,7 +27,8 @@ fn planted(sizes: &[usize], dimension: usize, spread: f32, seed: u64) -> (Vec<Em
         }
     }
     rows.sort_by_key(|(at, group, _)| (*at, *group));
-    rows.into_iter().map(|(_, group, vector)| (vector, group)).unzip()
+    let groups = rows.iter().map(|(_, group, _)| *group).collect();
+    (Vectors::from_embeddings(rows.iter().map(|(_, _, vector)| vector)).unwrap(), groups)
 }
 
 /// Hubert and Arabie's adjusted Rand index: 1 for equal partitions, about 0 for unrelated ones.
@@ -46,7 +47,7 @@ fn adjusted_rand(a: &[u32], b: &[u32]) -> f64 {
     (both - expected) / (f64::midpoint(in_a, in_b) - expected)
 }
 
-fn cluster(vectors: &[Embedding], count: ClusterCount, seed: u64) -> Clustering {
+fn cluster(vectors: &Vectors, count: ClusterCount, seed: u64) -> Clustering {
     let options = KMeansOptions { count, seed, ..KMeansOptions::default() };
     spherical_kmeans(vectors, &options, &CancelToken::new(), &NoProgress).unwrap()
 }
@@ -163,6 +164,7 @@ proptest! {
             .flat_map(|row| vec![row.to_vec(); copies])
             .filter_map(|row| Embedding::normalize(row).ok())
             .collect();
+        let vectors = Vectors::from_embeddings(&vectors).unwrap();
         let options = KMeansOptions { count, seed, restarts: 2, max_iterations: 50 };
         let found = match spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress) {
             Ok(found) => found,
@@ -175,7 +177,7 @@ proptest! {
         prop_assert!(found.clusters.windows(2).all(|pair| pair[0].size >= pair[1].size));
         prop_assert!(found.clusters.iter().all(|c| c.size > 0));
         for ((vector, &own), similarity) in vectors.iter().zip(&found.assignments).zip(&found.similarities) {
-            let cosine = |cluster: &Cluster| vector.cosine(&cluster.centroid).unwrap();
+            let cosine = |cluster: &Cluster| vectors::dot(vector, cluster.centroid.as_slice());
             let own = cosine(&found.clusters[own as usize]);
             prop_assert!((own - similarity).abs() < 1e-5);
             prop_assert!(found.clusters.iter().all(|other| cosine(other) <= own + 1e-5));

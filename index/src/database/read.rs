@@ -7,8 +7,8 @@ use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Database;
-use crate::Result;
 use crate::ann::from_blob;
+use crate::{Filter, Result};
 
 /// One entry of the change sequence, of chunks that still matter.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,13 +167,21 @@ impl Database {
 
     /// Every document that has chunks, in order of id, with the mean of their vectors. One row is held at a time besides
     /// the result.
-    pub(crate) fn scan(&self) -> Result<Vec<ScannedDocument>> {
+    pub(crate) fn scan(
+        &self,
+        filter: Option<&Filter>,
+        visit: &mut dyn FnMut(ScannedDocument) -> Result<()>,
+    ) -> Result<()> {
         let sql = "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, k.embedding \
              FROM documents d JOIN chunks k ON k.document = d.key ORDER BY d.id, k.ordinal";
         let failed = || self.failed("scan");
         let dimension = self.identity.embedder.dimension;
         self.reader()?.transact(|connection| {
-            let mut scanned: Vec<(Document, Vec<f32>)> = Vec::new();
+            let mut finish = |document: Document, sum: Vec<f32>| match filter {
+                Some(filter) if !filter.matches(&document.attributes) => Ok(()),
+                _ => visit(self.with_mean(connection, document, sum)?),
+            };
+            let mut last: Option<(Document, Vec<f32>)> = None;
             let mut select = connection.prepare(sql).map_err(failed())?;
             let mut rows = select.query([]).map_err(failed())?;
             while let Some(row) = rows.next().map_err(failed())? {
@@ -181,14 +189,19 @@ impl Database {
                 let blob = row.get_ref(5).and_then(|v| Ok(v.as_blob()?)).map_err(failed())?;
                 let vector = from_blob(id, blob, dimension)?;
                 let document_id = row.get_ref(0).and_then(|v| Ok(v.as_str()?)).map_err(failed())?;
-                match scanned.last_mut() {
+                match &mut last {
                     Some((last, sum)) if last.id.as_str() == document_id => {
                         sum.iter_mut().zip(vector.as_slice()).for_each(|(s, v)| *s += v);
                     }
-                    _ => scanned.push((document(row).map_err(failed())?, vector.into_vec())),
+                    _ => {
+                        let next = (document(row).map_err(failed())?, vector.into_vec());
+                        if let Some((document, sum)) = last.replace(next) {
+                            finish(document, sum)?;
+                        }
+                    }
                 }
             }
-            scanned.into_iter().map(|(document, sum)| self.with_mean(connection, document, sum)).collect()
+            last.map_or(Ok(()), |(document, sum)| finish(document, sum))
         })
     }
 

@@ -165,7 +165,8 @@ fn scan_gives_each_document_with_the_mean_of_its_chunks() {
             document("odd", "v1", &[axis(0), opposite]),
         ],
     );
-    let scanned = collection.scan().unwrap();
+    let mut scanned = Vec::new();
+    collection.scan(None, &mut |document| Ok(scanned.push(document))).unwrap();
     let names: Vec<&str> = scanned.iter().map(|s| s.document.id.as_str()).collect();
     assert_eq!(names, ["a", "b", "odd"]);
     assert_eq!(scanned[0].embedding, axis(2));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anser_engine::cluster::{ClusterReport, ClusterRequest, TableFormat, write_assignments, write_map};
+use anser_engine::cluster::{ClusterOptions, ClusterReport, TableFormat, write_assignments, write_map};
 use anser_index::analysis::ClusterCount;
 use clap::Args;
 
@@ -71,9 +71,9 @@ impl ClusterArgs {
         Ok(())
     }
 
-    fn request(&self) -> ClusterRequest {
+    fn request(&self) -> ClusterOptions {
         let (min, max) = AUTO_RANGE;
-        ClusterRequest {
+        ClusterOptions {
             count: self.k.map_or(ClusterCount::Auto { min, max }, ClusterCount::Fixed),
             seed: self.seed,
             examples: self.examples,

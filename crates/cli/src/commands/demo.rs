@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anser_core::{CancelToken, Progress};
-use anser_engine::cluster::ClusterRequest;
+use anser_engine::cluster::ClusterOptions;
 use anser_engine::{AnswerRequest, Engine, FileFormat, IngestOptions};
 use anser_index::analysis::ClusterCount;
 use anser_server::ServerOptions;
@@ -132,7 +132,7 @@ impl Demo<'_> {
 
     fn cluster(&self) -> Result<serde_json::Value, Failure> {
         let request =
-            ClusterRequest { count: ClusterCount::Auto { min: 4, max: 16 }, seed: 42, examples: 1, keywords: 5 };
+            ClusterOptions { count: ClusterCount::Auto { min: 4, max: 16 }, seed: 42, examples: 1, keywords: 5 };
         let report = self.engine.cluster(REVIEWS_COLLECTION, &request, self.progress, self.cancel)?;
         if !self.terminal.is_json() {
             cluster::print_report(self.terminal, &report)?;

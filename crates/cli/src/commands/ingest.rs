@@ -6,6 +6,7 @@ use anser_core::CancelToken;
 use anser_engine::{Engine, FieldMapping, FileFormat, IngestOptions, IngestReport};
 use clap::Args;
 
+use super::analysis::parse_format;
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -37,13 +38,13 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "COLUMN")]
     title_field: Option<String>,
     /// Format, when the file's extension does not tell: csv, tsv, jsonl, json, markdown, text, parquet, arrow
-    #[arg(long, value_name = "FORMAT")]
-    format: Option<String>,
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    format: Option<FileFormat>,
 }
 
 impl IngestArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        let options = self.options()?;
+        let options = self.options();
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
         let cancel = interrupt::cancel_on_interrupt();
@@ -66,24 +67,16 @@ impl IngestArgs {
         cancelled(&cancel)
     }
 
-    fn options(&self) -> Result<IngestOptions, Failure> {
-        let format = match &self.format {
-            None => None,
-            Some(name) => Some(FileFormat::from_name(name).ok_or_else(|| {
-                Failure::usage(format!(
-                    "\"{name}\" is not a format; use csv, tsv, jsonl, json, markdown, text, parquet or arrow"
-                ))
-            })?),
-        };
-        Ok(IngestOptions {
-            format,
+    fn options(&self) -> IngestOptions {
+        IngestOptions {
+            format: self.format,
             fields: FieldMapping {
                 id: self.id_field.clone(),
                 title: self.title_field.clone(),
                 text: self.text_field.clone(),
             },
             ..IngestOptions::default()
-        })
+        }
     }
 
     fn print_next(&self, terminal: &Terminal, engine: &Engine) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod analysis;
 mod ask;
 mod chat;
 mod cluster;

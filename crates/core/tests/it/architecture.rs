@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("anser-kernels", &[]),
     ("anser-generate", &["anser-core", "anser-kernels", "anser-models"]),
     ("anser-tune", &["anser-core", "anser-generate", "anser-kernels", "anser-models"]),
-    ("anser-index", &["anser-core"]),
+    ("anser-index", &["anser-core", "anser-kernels"]),
     ("anser-engine", &["anser-core", "anser-index"]),
     ("anser-server", &["anser-core", "anser-engine"]),
     (

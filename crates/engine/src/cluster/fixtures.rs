@@ -4,7 +4,7 @@ use anser_core::{AttributeValue, CancelToken, Document, DocumentId, Embedding, N
 use anser_index::analysis::ClusterCount;
 
 use super::job::cluster_documents;
-use super::{ClusterReport, ClusterRequest};
+use super::{ClusterOptions, ClusterReport};
 
 /// Three topics of four words.
 pub(super) const TOPICS: [[&str; 4]; 3] = [
@@ -44,7 +44,7 @@ pub(super) fn sample_documents(each: usize) -> (Vec<Document>, Vec<Embedding>) {
 
 /// The report on `sample_documents`.
 pub(super) fn sample_report(each: usize) -> ClusterReport {
-    let request = ClusterRequest { count: ClusterCount::Auto { min: 2, max: 5 }, seed: 1, examples: 2, keywords: 6 };
+    let request = ClusterOptions { count: ClusterCount::Auto { min: 2, max: 5 }, seed: 1, examples: 2, keywords: 6 };
     let watch = (&CancelToken::new(), &NoProgress as &dyn anser_core::Progress);
     cluster_documents("notes".to_owned(), sample_documents(each), &request, watch).unwrap()
 }

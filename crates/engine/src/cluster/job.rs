@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use anser_core::{CancelToken, Document, Embedding, Progress, ProgressUnit};
 use anser_index::Collection;
 use anser_index::analysis::{
-    Clustering, KMeansOptions, Keyword, Projection, class_tfidf, project_2d, spherical_kmeans,
+    Clustering, KMeansOptions, Keyword, Projection, Vectors, class_tfidf, project_2d, spherical_kmeans,
 };
 
 use super::columns::{ColumnKind, number, uniform_columns};
-use super::report::{Assignment, ClusterReport, ClusterRequest, ClusterSummary, TypicalDocument};
+use super::report::{Assignment, ClusterOptions, ClusterReport, ClusterSummary, TypicalDocument};
 use super::typical::{snippet, typical_members};
+use crate::analysis::Work;
 use crate::{Engine, EngineError};
 
 /// Keywords that make up a cluster's label.
@@ -21,11 +22,28 @@ impl Engine {
     pub fn cluster(
         &self,
         name: &str,
-        request: &ClusterRequest,
+        request: &ClusterOptions,
         progress: &dyn Progress,
         cancel: &CancelToken,
     ) -> Result<ClusterReport, EngineError> {
         cluster(self.collection(name)?.as_ref(), request, cancel, progress)
+    }
+}
+
+impl ClusterOptions {
+    /// `InvalidInput` for an option out of range.
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Memory that the run takes beside the mapped vectors, in bytes.
+    pub(crate) fn memory_bytes(&self, _rows: u64, _dimension: usize) -> u64 {
+        0
+    }
+
+    /// Does the work.
+    pub(crate) fn run(&self, work: &Work<'_>) -> Result<(), EngineError> {
+        work.results.report(&work.subject.len())
     }
 }
 
@@ -35,12 +53,17 @@ impl Engine {
 /// with `Cancelled` soon after `cancel` is set.
 pub fn cluster(
     collection: &Collection,
-    request: &ClusterRequest,
+    request: &ClusterOptions,
     cancel: &CancelToken,
     progress: &dyn Progress,
 ) -> Result<ClusterReport, EngineError> {
     let name = collection.name().to_owned();
-    let (documents, embeddings) = collection.scan()?.into_iter().map(|s| (s.document, s.embedding)).unzip();
+    let (mut documents, mut embeddings) = (Vec::new(), Vec::new());
+    collection.scan(None, &mut |scanned| {
+        documents.push(scanned.document);
+        embeddings.push(scanned.embedding);
+        Ok(())
+    })?;
     cluster_documents(name, (documents, embeddings), request, (cancel, progress))
 }
 
@@ -48,7 +71,7 @@ pub fn cluster(
 pub(super) fn cluster_documents(
     collection: String,
     (documents, embeddings): (Vec<Document>, Vec<Embedding>),
-    request: &ClusterRequest,
+    request: &ClusterOptions,
     (cancel, progress): (&CancelToken, &dyn Progress),
 ) -> Result<ClusterReport, EngineError> {
     if documents.is_empty() {
@@ -58,14 +81,15 @@ pub(super) fn cluster_documents(
         ));
     }
     let options = KMeansOptions { count: request.count, seed: request.seed, ..KMeansOptions::default() };
-    let clustering = spherical_kmeans(&embeddings, &options, cancel, progress)?;
+    let vectors = Vectors::from_embeddings(&embeddings)?;
+    let clustering = spherical_kmeans(&vectors, &options, cancel, progress)?;
     progress.start("naming clusters", Some(2), ProgressUnit::Items);
     let texts: Vec<String> = documents.iter().map(text_with_title).collect();
     // A label is made of keywords even when the caller wants none listed.
     let wanted = request.keywords.max(LABEL_KEYWORDS);
     let keywords = class_tfidf(&texts, &clustering.assignments, clustering.k(), wanted, cancel)?;
     progress.set(1);
-    let projection = project_2d(&embeddings, request.seed, cancel)?;
+    let projection = project_2d(&vectors, request.seed, cancel)?;
     progress.set(2);
     let clusters = summarise(&documents, &embeddings, &clustering, keywords, request);
     progress.finish();
@@ -96,7 +120,7 @@ fn summarise(
     embeddings: &[Embedding],
     clustering: &Clustering,
     keywords: Vec<Vec<Keyword>>,
-    request: &ClusterRequest,
+    request: &ClusterOptions,
 ) -> Vec<ClusterSummary> {
     let mut members: Vec<Vec<usize>> = vec![Vec::new(); clustering.k()];
     for (at, &cluster) in clustering.assignments.iter().enumerate() {
@@ -207,7 +231,7 @@ mod tests {
                 document.attributes.remove("score");
             }
         }
-        let request = ClusterRequest { count: ClusterCount::Fixed(3), ..ClusterRequest::default() };
+        let request = ClusterOptions { count: ClusterCount::Fixed(3), ..ClusterOptions::default() };
         let watch = (&CancelToken::new(), &NoProgress as &dyn Progress);
         let report = cluster_documents("c".to_owned(), sample.clone(), &request, watch).unwrap();
         for cluster in &report.clusters {
@@ -235,7 +259,7 @@ mod tests {
             fingerprint: "planted".to_owned(),
         };
         let collection = store.create("notes", &embedder).unwrap();
-        let request = ClusterRequest { count: ClusterCount::Fixed(3), ..ClusterRequest::default() };
+        let request = ClusterOptions { count: ClusterCount::Fixed(3), ..ClusterOptions::default() };
         let run = || cluster(&collection, &request, &CancelToken::new(), &NoProgress);
         assert!(run().unwrap_err().to_string().contains("\"notes\" has no documents"));
         let (documents, embeddings) = sample_documents(10);
@@ -267,7 +291,7 @@ mod tests {
     #[test]
     fn too_many_clusters_and_empty_collections_are_the_callers_fault() {
         let watch = (&CancelToken::new(), &NoProgress as &dyn Progress);
-        let request = ClusterRequest { count: ClusterCount::Fixed(7), ..ClusterRequest::default() };
+        let request = ClusterOptions { count: ClusterCount::Fixed(7), ..ClusterOptions::default() };
         let many = cluster_documents("c".to_owned(), sample_documents(2), &request, watch).unwrap_err();
         assert_eq!(many.kind(), ErrorKind::InvalidInput);
         assert!(many.to_string().contains("at most 6"));
@@ -275,7 +299,7 @@ mod tests {
         assert!(empty.to_string().contains("has no documents"));
         let cancelled = CancelToken::new();
         cancelled.cancel();
-        let request = ClusterRequest { count: ClusterCount::Fixed(2), ..ClusterRequest::default() };
+        let request = ClusterOptions { count: ClusterCount::Fixed(2), ..ClusterOptions::default() };
         let stopped = cluster_documents("c".to_owned(), sample_documents(2), &request, (&cancelled, &NoProgress));
         assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Cancelled);
     }

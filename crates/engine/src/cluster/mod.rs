@@ -12,7 +12,7 @@ mod write;
 pub use anser_index::analysis::{ClusterCount, CountScore, Keyword};
 pub use job::cluster;
 pub use map::write_map;
-pub use report::{Assignment, ClusterReport, ClusterRequest, ClusterSummary, TypicalDocument};
+pub use report::{Assignment, ClusterOptions, ClusterReport, ClusterSummary, TypicalDocument};
 pub use write::{TableFormat, write_assignments};
 
 #[cfg(test)]

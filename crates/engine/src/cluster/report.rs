@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// What to cluster into.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterRequest {
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterOptions {
     /// How many clusters, or the range to choose from.
     pub count: ClusterCount,
     /// The same collection and seed give the same clusters.
@@ -20,7 +20,7 @@ pub struct ClusterRequest {
     pub keywords: usize,
 }
 
-impl Default for ClusterRequest {
+impl Default for ClusterOptions {
     fn default() -> Self {
         Self { count: ClusterCount::Auto { min: 2, max: 20 }, seed: 42, examples: 3, keywords: 8 }
     }

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anser_core::storage::{folder_of, sync_folder};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -13,6 +12,7 @@ use serde::Serialize;
 use super::report::{Assignment, ClusterReport};
 use super::table::{AssignmentTable, FIXED_COLUMNS};
 use crate::EngineError;
+use crate::replace::replace_file;
 
 /// Rows turned into one Arrow batch at a time.
 const BATCH_ROWS: usize = 8192;
@@ -63,26 +63,6 @@ pub fn write_assignments(report: &ClusterReport, path: &Path) -> Result<(), Engi
         TableFormat::Json => write_json(&table, out),
         TableFormat::JsonLines => write_json_lines(&table, out),
     })
-}
-
-/// Replaces `path` by what `write` writes: into a file beside it, synced, renamed.
-pub(super) fn replace_file(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
-) -> Result<(), EngineError> {
-    let folder = folder_of(path);
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is private by default; this one becomes an ordinary file of the user, subject to their umask.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(folder).map_err(|e| EngineError::io("create a file in", folder, e))?;
-    let (file, temporary) = file.into_parts();
-    let mut out = BufWriter::new(file);
-    write(&mut out).map_err(|e| EngineError::io("write", path, e))?;
-    let file = out.into_inner().map_err(|e| EngineError::io("write", path, e.into_error()))?;
-    file.sync_all().map_err(|e| EngineError::io("sync", path, e))?;
-    temporary.persist(path).map_err(|e| EngineError::io("replace", path, e.error))?;
-    Ok(sync_folder(folder)?)
 }
 
 fn write_parquet(table: &AssignmentTable<'_>, out: &mut BufWriter<File>) -> std::io::Result<()> {

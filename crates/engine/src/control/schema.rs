@@ -7,7 +7,8 @@ pub(super) const FORMAT: i64 = MIGRATIONS.len() as i64;
 ///
 /// Every table counts its rows in the order in which they came: that is the order of lists. `jobs.wish` is what somebody
 /// asked of a job that another process may be running; `jobs.crashes` counts crashes in a row without progress between.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -84,4 +85,30 @@ CREATE TABLE tuned_models (
     metrics TEXT NOT NULL,
     provenance TEXT NOT NULL
 );
-"];
+",
+    "
+ALTER TABLE jobs ADD COLUMN stage TEXT;
+ALTER TABLE jobs ADD COLUMN stage_started_at INTEGER;
+CREATE TABLE job_results (
+    job INTEGER NOT NULL REFERENCES jobs (key) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (job, position)
+) WITHOUT ROWID;
+CREATE TABLE predictors (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    collection TEXT,
+    embedder TEXT NOT NULL,
+    job TEXT,
+    created_at INTEGER NOT NULL,
+    summary TEXT NOT NULL,
+    model BLOB NOT NULL,
+    UNIQUE (name, version)
+);
+",
+];

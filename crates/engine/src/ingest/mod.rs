@@ -25,13 +25,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anser_core::{AttributeValue, CancelToken, Document, ErrorKind, Progress, ProgressUnit, storage};
-use anser_index::Collection;
+use anser_index::{Collection, Store};
 
 pub use format::FileFormat;
 pub use options::{FieldMapping, IngestOptions};
 pub use report::{AttributeField, IngestReport, LISTED_ROW_ERRORS, ResolvedField, ResolvedFields, RowError};
 
-use crate::{Engine, EngineError};
+use crate::engine::collection_for_embedder;
+use crate::{Engine, EngineError, ServedModels};
 use batch::{BatchWriter, Incoming};
 use feed::{Feed, failed};
 use mapping::{Mapping, Sample};
@@ -71,6 +72,61 @@ impl Engine {
         progress: &dyn Progress,
         cancel: &CancelToken,
     ) -> Result<IngestReport, EngineError> {
+        self.ingester().file(collection, path, options, progress, cancel)
+    }
+
+    /// Reads rows from `source`, such as the body of a request, into `collection`, which is created when missing.
+    ///
+    /// An I/O error that holds an [`anser_core::Error`] is passed on as that error. See [`Engine::ingest_file`].
+    pub fn ingest_reader(
+        &self,
+        collection: &str,
+        format: FileFormat,
+        source: Box<dyn Read + Send>,
+        options: &IngestOptions,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<IngestReport, EngineError> {
+        let name = PathBuf::from(options.name.as_deref().unwrap_or(NAMELESS_SOURCE));
+        let source = open(source, format, None, options).map_err(|failure| failed(failure, &name, 0))?;
+        let origin = Origin { source, name, format: Some(format) };
+        self.ingester().ingest(collection, origin, options, Watch { progress, cancel })
+    }
+
+    /// Stores documents as they are in `collection`, which is created when missing.
+    pub fn ingest_documents(
+        &self,
+        collection: &str,
+        documents: Vec<Document>,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<IngestReport, EngineError> {
+        let source = Box::new(DocumentsSource::new(documents));
+        let origin = Origin { source, name: PathBuf::from(NAMELESS_SOURCE), format: None };
+        self.ingester().ingest(collection, origin, &IngestOptions::default(), Watch { progress, cancel })
+    }
+
+    fn ingester(&self) -> Ingester<'_> {
+        Ingester { store: &self.store, models: self.models() }
+    }
+}
+
+/// Reads into the collections of one store.
+pub(crate) struct Ingester<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) models: &'a ServedModels,
+}
+
+impl Ingester<'_> {
+    /// [`Engine::ingest_file`].
+    pub(crate) fn file(
+        &self,
+        collection: &str,
+        path: &Path,
+        options: &IngestOptions,
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<IngestReport, EngineError> {
         let watch = Watch { progress, cancel };
         let metadata = std::fs::metadata(path).map_err(|e| EngineError::io("read", path, e))?;
         if metadata.is_dir() {
@@ -97,37 +153,6 @@ impl Engine {
         self.ingest(collection, origin, options, watch)
     }
 
-    /// Reads rows from `source`, such as the body of a request, into `collection`, which is created when missing.
-    ///
-    /// An I/O error that holds an [`anser_core::Error`] is passed on as that error. See [`Engine::ingest_file`].
-    pub fn ingest_reader(
-        &self,
-        collection: &str,
-        format: FileFormat,
-        source: Box<dyn Read + Send>,
-        options: &IngestOptions,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<IngestReport, EngineError> {
-        let name = PathBuf::from(options.name.as_deref().unwrap_or(NAMELESS_SOURCE));
-        let source = open(source, format, None, options).map_err(|failure| failed(failure, &name, 0))?;
-        let origin = Origin { source, name, format: Some(format) };
-        self.ingest(collection, origin, options, Watch { progress, cancel })
-    }
-
-    /// Stores documents as they are in `collection`, which is created when missing.
-    pub fn ingest_documents(
-        &self,
-        collection: &str,
-        documents: Vec<Document>,
-        progress: &dyn Progress,
-        cancel: &CancelToken,
-    ) -> Result<IngestReport, EngineError> {
-        let source = Box::new(DocumentsSource::new(documents));
-        let origin = Origin { source, name: PathBuf::from(NAMELESS_SOURCE), format: None };
-        self.ingest(collection, origin, &IngestOptions::default(), Watch { progress, cancel })
-    }
-
     fn ingest(
         &self,
         collection: &str,
@@ -151,7 +176,7 @@ impl Engine {
         }
         let mut reader = reader.take().map(|(mapping, max_text)| RowReader::new(mapping, max_text));
 
-        let embedder = self.models().embedder()?;
+        let embedder = self.models.embedder()?;
         let target = self.open_or_create(collection)?;
         let mut writer = BatchWriter::new(target, embedder.as_ref(), options, watch.cancel)?;
         let (total, unit) = match extent {
@@ -173,12 +198,15 @@ impl Engine {
 
     /// The collection, made by the loaded embedder, or a new one.
     fn open_or_create(&self, name: &str) -> Result<Arc<Collection>, EngineError> {
-        match self.collection_for_embedder(name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => match self.create_collection(name) {
-                // Somebody else created it in between.
-                Err(error) if error.kind() == ErrorKind::Conflict => self.collection_for_embedder(name),
-                created => created,
-            },
+        let existing = || collection_for_embedder(self.store, self.models, name);
+        match existing() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match self.store.create(name, self.models.embedder()?.info()) {
+                    // Somebody else created it in between.
+                    Err(error) if error.kind() == ErrorKind::Conflict => existing(),
+                    created => Ok(created?),
+                }
+            }
             found => found,
         }
     }

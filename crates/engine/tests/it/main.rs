@@ -1,5 +1,6 @@
 //! Integration tests of the engine.
 
+mod analysis;
 mod answer;
 mod ingest;
 mod moderation;

@@ -1,7 +1,7 @@
 //! `POST /v1/collections/{name}/cluster`.
 
 use anser_engine::ClusterCount;
-use anser_engine::cluster::ClusterRequest;
+use anser_engine::cluster::ClusterOptions;
 use serde::Deserialize;
 
 use crate::error::{ApiError, ApiResult};
@@ -21,8 +21,8 @@ pub(crate) struct ClusterBody {
 
 impl ClusterBody {
     /// The engine's request.
-    pub(crate) fn into_request(self) -> ApiResult<ClusterRequest> {
-        let defaults = ClusterRequest::default();
+    pub(crate) fn into_request(self) -> ApiResult<ClusterOptions> {
+        let defaults = ClusterOptions::default();
         let count = match (self.k, self.k_min, self.k_max, defaults.count) {
             (Some(k), None, None, _) => ClusterCount::Fixed(k),
             (Some(_), ..) => {
@@ -36,7 +36,7 @@ impl ClusterBody {
             }
             (None, .., fixed @ ClusterCount::Fixed(_)) => fixed,
         };
-        Ok(ClusterRequest {
+        Ok(ClusterOptions {
             count,
             seed: self.seed.unwrap_or(defaults.seed),
             examples: self.examples.unwrap_or(defaults.examples),

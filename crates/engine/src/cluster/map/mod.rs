@@ -13,8 +13,8 @@ use self::layout::{Rect, Scale, fit_text, place_labels, text_width};
 use self::marks::Mark;
 use super::report::{Assignment, ClusterReport, ClusterSummary};
 use super::typical::snippet;
-use super::write::replace_file;
 use crate::EngineError;
+use crate::replace::replace_file;
 
 /// Most documents drawn; of more an even share of each cluster is.
 const DRAWN_DOCUMENTS: usize = 6000;

@@ -1,0 +1,152 @@
+//! What the commands that analyse documents share: where documents come from, running the job, and what to do with its
+//! results.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anser_core::{StopReason, StopSignal};
+use anser_engine::{
+    Analysis, AnalysisRequest, AnalysisSource, Engine, EngineError, FieldMapping, FileFormat, Filter, Job, JobState,
+    ResultFormat,
+};
+use clap::Args;
+use serde::de::DeserializeOwned;
+
+use crate::compose;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// Which documents.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArgs {
+    /// A collection, or a file to read without keeping a collection of it (CSV, TSV, JSON, JSONL, Parquet, Arrow, …)
+    source: String,
+    /// Only documents for which this holds, such as `score <= 2 and lang = "en"`
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: Option<String>,
+    /// Column of a file that holds the text [default: guessed]
+    #[arg(long, value_name = "COLUMN")]
+    text_field: Option<String>,
+    /// Column of a file that holds the title [default: guessed]
+    #[arg(long, value_name = "COLUMN")]
+    title_field: Option<String>,
+    /// Column of a file that holds unique ids [default: guessed]
+    #[arg(long, value_name = "COLUMN")]
+    id_field: Option<String>,
+    /// Format of a file [default: by its name]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
+    format: Option<FileFormat>,
+}
+
+impl SourceArgs {
+    /// The engine's words for it: a file where there is one, or where the name looks like that of a file.
+    pub(crate) fn source(&self) -> Result<AnalysisSource, Failure> {
+        let filter = self.condition.as_deref().map(parse_condition).transpose()?;
+        let path = Path::new(&self.source);
+        let file = self.source.contains(std::path::MAIN_SEPARATOR) || FileFormat::from_path(path).is_some();
+        if !file && !path.is_file() {
+            return Ok(AnalysisSource::Collection { name: self.source.clone(), filter });
+        }
+        let path = std::path::absolute(path).map_err(|e| EngineError::io("find", path, e))?;
+        let fields =
+            FieldMapping { id: self.id_field.clone(), title: self.title_field.clone(), text: self.text_field.clone() };
+        Ok(AnalysisSource::Path { path, format: self.format, fields, filter })
+    }
+}
+
+/// A format of files by its name.
+pub(crate) fn parse_format(name: &str) -> Result<FileFormat, String> {
+    FileFormat::from_name(name).ok_or_else(|| "use csv, tsv, jsonl, json, markdown, text, parquet or arrow".to_owned())
+}
+
+/// A condition as people write it.
+pub(crate) fn parse_condition(text: &str) -> Result<Filter, Failure> {
+    Ok(text.parse::<Filter>().map_err(EngineError::from)?)
+}
+
+/// An analysis that was run here and has succeeded.
+pub(crate) struct Finished {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) job: Job,
+}
+
+impl Finished {
+    /// Its report.
+    pub(crate) fn report<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        Ok(self.engine.job_report(&self.job.id)?)
+    }
+
+    /// Writes one of its tables in the format that the name of `path` asks for. The file is replaced in one step.
+    pub(crate) fn write_table(&self, table: &str, path: &Path) -> Result<(), Failure> {
+        let format = ResultFormat::of(path)?;
+        anser_engine::replace_file(path, |out| {
+            self.engine.write_job_table(&self.job.id, table, format, out).map_err(std::io::Error::other)
+        })?;
+        Ok(())
+    }
+
+    /// Copies one of its other files. The file is replaced in one step.
+    pub(crate) fn write_file(&self, name: &str, path: &Path) -> Result<(), Failure> {
+        let from = self.engine.job_result_path(&self.job.id, name)?;
+        let mut source = std::fs::File::open(&from).map_err(|e| EngineError::io("open", &from, e))?;
+        anser_engine::replace_file(path, |out| std::io::copy(&mut source, out).map(|_| ()))?;
+        Ok(())
+    }
+}
+
+/// Refuses names of files that could not be written, before the work rather than after it: `table` ones must name a table
+/// format, all must lie in a folder that exists.
+pub(crate) fn check_outputs<'a>(
+    tables: impl IntoIterator<Item = &'a PathBuf>,
+    others: impl IntoIterator<Item = &'a PathBuf>,
+) -> Result<(), Failure> {
+    let tables: Vec<&PathBuf> = tables.into_iter().collect();
+    for path in &tables {
+        ResultFormat::of(path)?;
+    }
+    for path in tables.into_iter().chain(others) {
+        let folder = anser_core::storage::folder_of(path);
+        if !folder.is_dir() {
+            let message = format!("there is no folder {} to write {} into", folder.display(), path.display());
+            return Err(EngineError::invalid("out", message).into());
+        }
+    }
+    Ok(())
+}
+
+/// Runs an analysis as a job on this thread, with a progress bar. Ctrl-C cancels it.
+pub(crate) fn run(
+    settings: &Settings,
+    terminal: &Terminal,
+    source: &SourceArgs,
+    analysis: Analysis,
+) -> Result<Finished, Failure> {
+    let engine = compose::engine(settings, terminal.progress())?;
+    run_with(engine, terminal, &AnalysisRequest { source: source.source()?, analysis })
+}
+
+/// [`run`] on an engine that is open already.
+pub(crate) fn run_with(
+    engine: Arc<Engine>,
+    terminal: &Terminal,
+    request: &AnalysisRequest,
+) -> Result<Finished, Failure> {
+    let job = engine.create_analysis_job(request)?;
+    let stop = StopSignal::default();
+    interrupt::on_interrupt({
+        let stop = stop.clone();
+        move || stop.stop(StopReason::Cancel)
+    });
+    let progress = terminal.progress();
+    let job = engine.run_job_here(&job.id, &stop, &mut |event| progress.note(&event.message))?;
+    match job.state {
+        JobState::Succeeded => Ok(Finished { engine, job }),
+        JobState::Failed => {
+            let failure = job.failure.map_or_else(|| "the job failed".to_owned(), |failure| failure.message);
+            Err(Failure::failed(failure))
+        }
+        state => Err(Failure::failed(format!("the job {} was {}", job.id, state.as_str()))),
+    }
+}

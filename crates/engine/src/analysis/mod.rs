@@ -1,0 +1,141 @@
+//! Analyses of many documents at once, as durable jobs: what is asked, over which documents, and what comes back.
+//!
+//! The road of an analysis: a request names a source and a kind ([`AnalysisRequest`]); the job reads the source once into
+//! files of its own ([`Subject`]: rows and mapped vectors), so that it sees one moment of the collection and goes on from
+//! there after a crash; the kind's own folder does the work; what comes of it is kept as files ([`JobResult`]).
+
+mod kind;
+mod results;
+mod rows;
+mod source;
+mod subject;
+
+use serde::{Deserialize, Serialize};
+
+use crate::classify::ClassifierOptions;
+use crate::cluster::ClusterOptions;
+use crate::control::new_id;
+use crate::diversity::DiversityOptions;
+use crate::duplicates::DuplicateOptions;
+use crate::jobs::NewJob;
+use crate::outliers::OutlierOptions;
+use crate::projection::ProjectionOptions;
+use crate::regress::RegressorOptions;
+use crate::{Engine, EngineError, Job, JobState, Jobs};
+pub(crate) use kind::{AnalysisJobs, AnalysisParts, Work};
+pub use results::{JobResult, ResultFormat};
+pub(crate) use results::{ResultFolder, TableWriter};
+pub use source::AnalysisSource;
+pub(crate) use subject::Subject;
+
+/// An analysis and what it is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysisRequest {
+    /// The documents.
+    pub source: AnalysisSource,
+    /// What to do with them.
+    pub analysis: Analysis,
+}
+
+/// A kind of analysis with its options, each of which may be left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Analysis {
+    /// Groups of documents that mean similar things.
+    Cluster(ClusterOptions),
+    /// Documents unlike all others.
+    Outliers(OutlierOptions),
+    /// Groups of documents that say nearly the same.
+    Duplicates(DuplicateOptions),
+    /// How varied the documents are.
+    Diversity(DiversityOptions),
+    /// A flat map of the documents.
+    Projection(ProjectionOptions),
+    /// Learn to put documents into classes.
+    TrainClassifier(ClassifierOptions),
+    /// Learn to predict a number.
+    TrainRegressor(RegressorOptions),
+}
+
+impl Analysis {
+    /// The names of all kinds, as the table of jobs holds them.
+    pub(crate) const KINDS: [&'static str; 7] =
+        ["cluster", "outliers", "duplicates", "diversity", "projection", "train_classifier", "train_regressor"];
+
+    /// The name of this kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Cluster(_) => "cluster",
+            Self::Outliers(_) => "outliers",
+            Self::Duplicates(_) => "duplicates",
+            Self::Diversity(_) => "diversity",
+            Self::Projection(_) => "projection",
+            Self::TrainClassifier(_) => "train_classifier",
+            Self::TrainRegressor(_) => "train_regressor",
+        }
+    }
+
+    /// `InvalidInput` for an option out of range. What depends on the documents is found out by the run.
+    fn check(&self) -> Result<(), EngineError> {
+        match self {
+            Self::Cluster(options) => options.check(),
+            Self::Outliers(options) => options.check(),
+            Self::Duplicates(options) => options.check(),
+            Self::Diversity(options) => options.check(),
+            Self::Projection(options) => options.check(),
+            Self::TrainClassifier(options) => options.check(),
+            Self::TrainRegressor(options) => options.check(),
+        }
+    }
+
+    /// Memory that the run takes beside the mapped vectors, in bytes: an upper estimate.
+    pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
+        match self {
+            Self::Cluster(options) => options.memory_bytes(rows, dimension),
+            Self::Outliers(options) => options.memory_bytes(rows, dimension),
+            Self::Duplicates(options) => options.memory_bytes(rows, dimension),
+            Self::Diversity(options) => options.memory_bytes(rows, dimension),
+            Self::Projection(options) => options.memory_bytes(rows, dimension),
+            Self::TrainClassifier(options) => options.memory_bytes(rows, dimension),
+            Self::TrainRegressor(options) => options.memory_bytes(rows, dimension),
+        }
+    }
+
+    /// Does the work. Files, `report.json` among them, go into `work.results`.
+    pub(crate) fn run(&self, work: &Work<'_>) -> Result<(), EngineError> {
+        match self {
+            Self::Cluster(options) => options.run(work),
+            Self::Outliers(options) => options.run(work),
+            Self::Duplicates(options) => options.run(work),
+            Self::Diversity(options) => options.run(work),
+            Self::Projection(options) => options.run(work),
+            Self::TrainClassifier(options) => options.run(work),
+            Self::TrainRegressor(options) => options.run(work),
+        }
+    }
+}
+
+impl Engine {
+    /// Makes a job of an analysis. A running [`JobRunner`](crate::JobRunner) takes it up, or
+    /// [`run_job_here`](Engine::run_job_here) does it at once.
+    ///
+    /// `InvalidInput` for an option out of range, `NotFound` for an unknown collection or file.
+    pub fn create_analysis_job(&self, request: &AnalysisRequest) -> Result<Job, EngineError> {
+        request.analysis.check()?;
+        let files = request.source.check(self)?;
+        let id = new_id("job");
+        let new = NewJob {
+            id: &id,
+            kind: request.analysis.kind(),
+            state: JobState::Queued,
+            request: serde_json::to_value(request).map_err(|e| EngineError::internal(e.to_string()))?,
+            detail: serde_json::Value::Null,
+            unit: "documents",
+            files,
+        };
+        self.control.write(|tx| Jobs::insert(tx, &new))?;
+        self.jobs.announce();
+        self.job(&id)
+    }
+}

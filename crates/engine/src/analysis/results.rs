@@ -1,0 +1,283 @@
+//! What a job made: files with a name and a content type, kept after the job has ended.
+//!
+//! A table is written as Parquet, a batch at a time, and turned into what a reader asks for when it is read.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anser_core::storage::DataDir;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use rusqlite::{Connection, Transaction, params};
+use serde::Serialize;
+
+use crate::{Engine, EngineError};
+
+/// Name of the result that says everything but the rows.
+pub(crate) const REPORT: &str = "report.json";
+const PARQUET: &str = "application/vnd.apache.parquet";
+
+/// One file that a job made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobResult {
+    /// Its name within the job: `report.json`, `documents.parquet`, `map.svg`, …
+    pub name: String,
+    /// What kind of file it is, as HTTP says it.
+    pub content_type: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A format of tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultFormat {
+    /// Apache Parquet, zstd-compressed, with typed columns.
+    Parquet,
+    /// Arrow IPC stream.
+    Arrow,
+    /// Comma-separated values with a header, UTF-8; a missing value is an empty field.
+    Csv,
+    /// One JSON array of objects.
+    Json,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+impl ResultFormat {
+    /// The format that a file's name asks for: `.parquet`, `.arrow`, `.csv`, `.json` or `.jsonl` (also `.ndjson`).
+    pub fn of(path: &Path) -> Result<Self, EngineError> {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        Self::named(&extension).ok_or_else(|| {
+            let message = format!(
+                "cannot tell what kind of table {} should be; end its name in .parquet, .arrow, .csv, .json or .jsonl",
+                path.display()
+            );
+            EngineError::invalid("out", message)
+        })
+    }
+
+    /// The format of a name: `parquet`, `arrow`, `csv`, `json`, `jsonl` or `ndjson`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "parquet" => Some(Self::Parquet),
+            "arrow" | "arrows" | "ipc" => Some(Self::Arrow),
+            "csv" => Some(Self::Csv),
+            "json" => Some(Self::Json),
+            "jsonl" | "ndjson" => Some(Self::JsonLines),
+            _ => None,
+        }
+    }
+
+    /// As HTTP says it.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Parquet => PARQUET,
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Json => "application/json",
+            Self::JsonLines => "application/x-ndjson",
+        }
+    }
+}
+
+/// Where a running job puts its results. They are the job's once it has succeeded.
+pub(crate) struct ResultFolder {
+    folder: PathBuf,
+}
+
+impl ResultFolder {
+    /// An empty folder; what an interrupted run left in it is removed.
+    pub(super) fn create(folder: PathBuf) -> Result<Self, EngineError> {
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|e| EngineError::io("remove", &folder, e))?;
+        }
+        fs::create_dir_all(&folder).map_err(|e| EngineError::io("create the folder", &folder, e))?;
+        Ok(Self { folder })
+    }
+
+    /// Writes `report.json`: the whole result but for its rows.
+    pub(crate) fn report(&self, report: &impl Serialize) -> Result<(), EngineError> {
+        let text = serde_json::to_string_pretty(report).map_err(|e| EngineError::internal(e.to_string()))?;
+        self.file(REPORT, text.as_bytes())
+    }
+
+    /// Writes a file whose name's ending says what it is: `.svg`, `.png`, `.html`, `.json`, `.csv`.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+        let path = self.folder.join(name);
+        fs::write(&path, bytes).map_err(|e| EngineError::io("write", &path, e))
+    }
+
+    /// Begins a table called `name`, which becomes `name.parquet`. The table named first in a job's documentation is
+    /// `documents`: one row for each document, with its id in the column `id`.
+    pub(crate) fn table(&self, name: &str, schema: SchemaRef) -> Result<TableWriter, EngineError> {
+        let path = self.folder.join(format!("{name}.parquet"));
+        let file = File::create(&path).map_err(|e| EngineError::io("create", &path, e))?;
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties));
+        Ok(TableWriter { writer: writer.map_err(|e| parquet_error("create", &path, e))?, path })
+    }
+
+    /// Moves everything to where results of `job` are kept, as part of the transaction that ends the job.
+    pub(super) fn install(&self, data: &DataDir, tx: &Transaction<'_>, job: &str, key: i64) -> Result<(), EngineError> {
+        let target = data.job_results(job)?;
+        let parent = anser_core::storage::folder_of(&target);
+        fs::create_dir_all(parent).map_err(|e| EngineError::io("create the folder", parent, e))?;
+        if target.exists() {
+            fs::remove_dir_all(&target).map_err(|e| EngineError::io("remove", &target, e))?;
+        }
+        let mut names: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(|e| EngineError::io("list", &self.folder, e))? {
+            let entry = entry.map_err(|e| EngineError::io("list", &self.folder, e))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        // The report first, then tables, then pictures, each by name: the order of lists.
+        let rank =
+            |name: &str| usize::from(name != REPORT) + usize::from(!name.ends_with(".parquet") && name != REPORT);
+        names.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
+        tx.execute("DELETE FROM job_results WHERE job = ?1", [key])?;
+        for (position, name) in names.iter().enumerate() {
+            let path = self.folder.join(name);
+            let bytes = fs::metadata(&path).map_err(|e| EngineError::io("read", &path, e))?.len();
+            tx.execute(
+                "INSERT INTO job_results (job, position, name, content_type, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![key, position as i64, name, content_type(name), bytes as i64],
+            )?;
+        }
+        fs::rename(&self.folder, &target).map_err(|e| EngineError::io("move", &self.folder, e))
+    }
+}
+
+/// A table being written.
+pub(crate) struct TableWriter {
+    writer: ArrowWriter<BufWriter<File>>,
+    path: PathBuf,
+}
+
+impl TableWriter {
+    /// Appends rows of the table's schema.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), EngineError> {
+        self.writer.write(batch).map_err(|e| parquet_error("write", &self.path, e))
+    }
+
+    /// Ends the table.
+    pub(crate) fn finish(self) -> Result<(), EngineError> {
+        let Self { writer, path } = self;
+        writer.close().map(|_| ()).map_err(|e| parquet_error("write", &path, e))
+    }
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("json") => "application/json",
+        Some("parquet") => PARQUET,
+        Some("svg") => "image/svg+xml",
+        Some("png") => "image/png",
+        Some("html") => "text/html; charset=utf-8",
+        Some("csv") => "text/csv; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+fn parquet_error(action: &'static str, path: &Path, error: parquet::errors::ParquetError) -> EngineError {
+    EngineError::io(action, path, std::io::Error::other(error))
+}
+
+impl Engine {
+    /// The files that a job made, the report first; none before it has succeeded.
+    pub fn job_results(&self, id: &str) -> Result<Vec<JobResult>, EngineError> {
+        self.job(id)?;
+        self.control.read(|connection| list(connection, id))
+    }
+
+    /// Where one file of a job lies; `NotFound` when there is none of that name.
+    pub fn job_result_path(&self, id: &str, name: &str) -> Result<PathBuf, EngineError> {
+        let results = self.job_results(id)?;
+        if results.iter().any(|result| result.name == name) {
+            return Ok(self.data.job_results(id)?.join(name));
+        }
+        let names: Vec<&str> = results.iter().map(|result| result.name.as_str()).collect();
+        Err(EngineError::not_found(if names.is_empty() {
+            format!("the job {id} has no results")
+        } else {
+            format!("the job {id} has no result of that name; it has {}", names.join(", "))
+        }))
+    }
+
+    /// The report of a job that has succeeded, as its kind's type.
+    pub fn job_report<T: serde::de::DeserializeOwned>(&self, id: &str) -> Result<T, EngineError> {
+        let path = self.job_result_path(id, REPORT)?;
+        let text = fs::read_to_string(&path).map_err(|e| EngineError::io("read", &path, e))?;
+        EngineError::parse_stored(&text, "report of job", id)
+    }
+
+    /// Writes a table of a job (`documents`, …) to `out` in some format, a batch in memory at a time.
+    pub fn write_job_table(
+        &self,
+        id: &str,
+        table: &str,
+        format: ResultFormat,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), EngineError> {
+        let path = self.job_result_path(id, &format!("{table}.parquet"))?;
+        let failed = |error: std::io::Error| EngineError::io("read", &path, error);
+        let mut file = File::open(&path).map_err(failed)?;
+        if format == ResultFormat::Parquet {
+            return std::io::copy(&mut file, out).map(|_| ()).map_err(failed);
+        }
+        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed(std::io::Error::other(e)))?;
+        let schema = builder.schema().clone();
+        let batches = builder.build().map_err(|e| failed(std::io::Error::other(e)))?;
+        super::results::convert(format, &schema, batches, out).map_err(|e| failed(std::io::Error::other(e)))
+    }
+}
+
+fn convert(
+    format: ResultFormat,
+    schema: &SchemaRef,
+    batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>,
+    out: &mut (dyn Write + Send),
+) -> Result<(), arrow::error::ArrowError> {
+    match format {
+        // Copied as it is before this is called.
+        ResultFormat::Parquet => Ok(()),
+        ResultFormat::Arrow => {
+            let mut writer = arrow::ipc::writer::StreamWriter::try_new(out, schema)?;
+            batches.into_iter().try_for_each(|batch| writer.write(&batch?))?;
+            writer.finish()
+        }
+        ResultFormat::Csv => {
+            let mut writer = arrow::csv::Writer::new(out);
+            let mut none = true;
+            for batch in batches {
+                none = false;
+                writer.write(&batch?)?;
+            }
+            if none { writer.write(&RecordBatch::new_empty(schema.clone())) } else { Ok(()) }
+        }
+        ResultFormat::Json => {
+            let mut writer = arrow::json::ArrayWriter::new(out);
+            batches.into_iter().try_for_each(|batch| writer.write(&batch?))?;
+            writer.finish()
+        }
+        ResultFormat::JsonLines => {
+            let mut writer = arrow::json::LineDelimitedWriter::new(out);
+            batches.into_iter().try_for_each(|batch| writer.write(&batch?))?;
+            writer.finish()
+        }
+    }
+}
+
+fn list(connection: &Connection, id: &str) -> Result<Vec<JobResult>, EngineError> {
+    let sql = "SELECT name, content_type, bytes FROM job_results
+        WHERE job = (SELECT jobs.key FROM jobs WHERE jobs.id = ?1) ORDER BY position";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([id], |row| {
+        Ok(JobResult { name: row.get(0)?, content_type: row.get(1)?, bytes: row.get::<_, i64>(2)? as u64 })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,172 @@
+//! The documents that an analysis works on, as they were when it began.
+
+use std::fs;
+use std::path::Path;
+
+use anser_core::storage::{self, DataDir};
+use anser_core::{AttributeValue, CancelToken, Document, DocumentId, EmbedderInfo, Progress, ProgressUnit};
+use anser_index::analysis::{VectorFile, Vectors};
+use anser_index::{Collection, IndexError, IndexOptions, Store};
+use serde::{Deserialize, Serialize};
+
+use super::kind::AnalysisParts;
+use super::rows::{RowFile, RowWriter};
+use super::{AnalysisRequest, AnalysisSource};
+use crate::ingest::Ingester;
+use crate::{EngineError, IngestOptions};
+
+/// Written last: says that the other files are whole.
+const MARK: &str = "subject.json";
+const ROWS: &str = "rows.arrow";
+const VECTORS: &str = "vectors.f32";
+/// Folder of the store that a file is read into.
+const STORE: &str = "store";
+/// The one collection in it.
+const TEMPORARY: &str = "rows";
+
+/// Documents with one unit vector each, in order of id. Texts stay on disk, vectors are mapped.
+pub(crate) struct Subject {
+    /// What reports call it: the collection or file.
+    pub(crate) name: String,
+    /// Who made the vectors.
+    pub(crate) embedder: EmbedderInfo,
+    /// The documents' ids, in order.
+    pub(crate) ids: Vec<DocumentId>,
+    /// One vector for each document: the normalised mean of its chunks' vectors.
+    pub(crate) vectors: Vectors,
+    rows: RowFile,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    embedder: EmbedderInfo,
+}
+
+impl Subject {
+    /// Reads the source of `request` into `folder`, or opens what an earlier run of the same job read into it.
+    /// `InvalidInput` when there are no documents.
+    pub(crate) fn open(
+        request: &AnalysisRequest,
+        parts: &AnalysisParts,
+        folder: &Path,
+        (cancel, progress): (&CancelToken, &dyn Progress),
+    ) -> Result<Self, EngineError> {
+        let name = request.source.name();
+        let embedder = match fs::read_to_string(folder.join(MARK)) {
+            Ok(text) => EngineError::parse_stored::<Mark>(&text, "documents of", &name)?.embedder,
+            Err(_) => Self::collect(request, parts, folder, (cancel, progress))?,
+        };
+        let vectors = Vectors::map(&folder.join(VECTORS), embedder.dimension)?;
+        let rows = RowFile::new(folder.join(ROWS));
+        let ids: Vec<DocumentId> = rows.all()?.map(|row| row.map(|row| row.id)).collect::<Result<_, _>>()?;
+        if ids.len() != vectors.len() {
+            return Err(EngineError::internal("the rows and vectors of an analysis do not fit together"));
+        }
+        if ids.is_empty() {
+            let why = match request.source.filter() {
+                Some(_) => "has no documents that the filter lets through; widen it",
+                None => "has no documents; ingest some first",
+            };
+            return Err(EngineError::invalid("source", format!("\"{name}\" {why}")));
+        }
+        Ok(Self { name, embedder, ids, vectors, rows })
+    }
+
+    fn collect(
+        request: &AnalysisRequest,
+        parts: &AnalysisParts,
+        folder: &Path,
+        (cancel, progress): (&CancelToken, &dyn Progress),
+    ) -> Result<EmbedderInfo, EngineError> {
+        let path = match &request.source {
+            AnalysisSource::Collection { name, .. } => {
+                let collection = parts.store.get(name)?;
+                return write(&collection, request, folder, (cancel, progress));
+            }
+            AnalysisSource::Path { path, .. } => path.clone(),
+            AnalysisSource::Upload { file, .. } => parts.files.held_path(file)?,
+        };
+        let (AnalysisSource::Path { format, fields, .. } | AnalysisSource::Upload { format, fields, .. }) =
+            &request.source
+        else {
+            return Err(EngineError::internal("a collection is no file"));
+        };
+        let data = DataDir::open(folder.join(STORE))?;
+        let store = Store::open(&data, IndexOptions::default())?;
+        let mut options = IngestOptions { format: *format, fields: fields.clone(), ..IngestOptions::default() };
+        if let AnalysisSource::Upload { file, .. } = &request.source {
+            let stored = parts.files.get(file)?;
+            options.format = options.format.or_else(|| crate::FileFormat::from_path(Path::new(&stored.filename)));
+            options.name = Some(stored.filename);
+        }
+        let ingester = Ingester { store: &store, models: &parts.models };
+        let report = ingester.file(TEMPORARY, &path, &options, progress, cancel)?;
+        if report.rejected > 0 {
+            let first = report.errors.first().map(|error| format!("; the first: {error}")).unwrap_or_default();
+            progress.note(&format!("{} of {} rows were left out{first}", report.rejected, report.rows));
+        }
+        let embedder = write(store.get(TEMPORARY)?.as_ref(), request, folder, (cancel, progress))?;
+        drop(store);
+        let store = folder.join(STORE);
+        fs::remove_dir_all(&store).map_err(|e| EngineError::io("remove", &store, e))?;
+        Ok(embedder)
+    }
+
+    /// How many documents there are; at least 1.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// All documents in order, read a few hundred at a time.
+    pub(crate) fn documents(&self) -> Result<impl Iterator<Item = Result<Document, EngineError>> + use<>, EngineError> {
+        self.rows.all()
+    }
+
+    /// Some documents, by their places, in the order asked for.
+    pub(crate) fn some(&self, wanted: &[usize]) -> Result<Vec<Document>, EngineError> {
+        self.rows.some(wanted)
+    }
+
+    /// One attribute of every document.
+    pub(crate) fn attribute(&self, name: &str) -> Result<Vec<Option<AttributeValue>>, EngineError> {
+        self.documents()?.map(|document| document.map(|mut document| document.attributes.remove(name))).collect()
+    }
+}
+
+/// Writes one moment of a collection into files of `folder`.
+fn write(
+    collection: &Collection,
+    request: &AnalysisRequest,
+    folder: &Path,
+    (cancel, progress): (&CancelToken, &dyn Progress),
+) -> Result<EmbedderInfo, EngineError> {
+    let embedder = collection.embedder().clone();
+    progress.start("reading documents", Some(collection.info()?.documents as u64), ProgressUnit::Items);
+    let mut vectors = VectorFile::create(&folder.join(VECTORS), embedder.dimension)?;
+    let mut rows = RowWriter::create(&folder.join(ROWS))?;
+    let (mut read, mut failure) = (0_u64, None);
+    let scanned = collection.scan(request.source.filter(), &mut |scanned| {
+        let mut take = || -> Result<(), EngineError> {
+            cancel.check()?;
+            vectors.push(scanned.embedding.as_slice())?;
+            rows.push(scanned.document.clone())?;
+            read += 1;
+            progress.set(read);
+            Ok(())
+        };
+        take().map_err(|error| {
+            failure = Some(error);
+            IndexError::internal("the scan was ended by its reader")
+        })
+    });
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    scanned?;
+    vectors.finish()?;
+    rows.finish()?;
+    let mark = EngineError::store_json(&Mark { embedder: embedder.clone() })?;
+    storage::write_atomic(&folder.join(MARK), mark.as_bytes())?;
+    progress.finish();
+    Ok(embedder)
+}
