@@ -25,6 +25,7 @@ pub mod regress;
 mod replace;
 mod retrieve;
 mod served;
+mod table;
 mod tuning;
 
 pub use analysis::{Analysis, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};

@@ -1,0 +1,7 @@
+//! The table that every analysis writes: one row a document, its attributes as typed columns.
+
+mod columns;
+mod documents;
+
+pub(crate) use columns::{AttributeColumns, number};
+pub(crate) use documents::{DocumentTable, write_documents};
