@@ -140,7 +140,8 @@ pub(crate) fn run_with(
         move || stop.stop(StopReason::Cancel)
     });
     let progress = terminal.progress();
-    let job = engine.run_job_here(&job.id, &stop, &mut |event| progress.note(&event.message))?;
+    let job =
+        engine.run_job_here(&job.id, &stop, &mut |event| progress.note(&event.message), progress.as_ref())?;
     match job.state {
         JobState::Succeeded => Ok(Finished { engine, job }),
         JobState::Failed => {

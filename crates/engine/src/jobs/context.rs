@@ -29,6 +29,8 @@ pub(super) struct Line<'a> {
     /// Held while waiting events are written, so that they are written in their order.
     writing: Mutex<()>,
     done: AtomicU64,
+    /// Told what the work tells.
+    watcher: &'a dyn Progress,
 }
 
 impl JobContext<'_> {
@@ -88,21 +90,27 @@ impl JobContext<'_> {
 struct LoggedProgress<'a>(&'a Line<'a>);
 
 impl Progress for LoggedProgress<'_> {
-    fn start(&self, what: &str, _: Option<u64>, _: ProgressUnit) {
-        self.note(what);
+    fn start(&self, what: &str, total: Option<u64>, unit: ProgressUnit) {
+        self.0.waiting.lock().push(JobEvent::info(what));
+        self.0.watcher.start(what, total, unit);
     }
 
-    fn set(&self, _: u64) {}
+    fn set(&self, done: u64) {
+        self.0.watcher.set(done);
+    }
 
     fn note(&self, message: &str) {
         self.0.waiting.lock().push(JobEvent::info(message));
+        self.0.watcher.note(message);
     }
 
-    fn finish(&self) {}
+    fn finish(&self) {
+        self.0.watcher.finish();
+    }
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(database: &'a ControlDatabase, key: i64, done: u64) -> Self {
+    pub(super) fn new(database: &'a ControlDatabase, key: i64, done: u64, watcher: &'a dyn Progress) -> Self {
         Self {
             database,
             key,
@@ -110,6 +118,7 @@ impl<'a> Line<'a> {
             waiting: Mutex::default(),
             writing: Mutex::default(),
             done: AtomicU64::new(done),
+            watcher,
         }
     }
 

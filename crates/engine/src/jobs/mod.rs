@@ -18,7 +18,7 @@ mod work;
 
 use std::sync::Arc;
 
-use anser_core::{StopSignal, TrainingMetrics};
+use anser_core::{Progress, StopSignal, TrainingMetrics};
 use serde::{Deserialize, Serialize};
 
 use crate::{Engine, EngineError, Page, PageRequest};
@@ -172,14 +172,16 @@ impl Engine {
         self.jobs.run_next(&StopSignal::default())
     }
 
-    /// Runs one job on this thread until it ends or is put aside, and tells `observer` each event from now on. Where
-    /// another process is at the job already, this follows it instead. `stop` pauses or cancels the job.
+    /// Runs one job on this thread until it ends or is put aside, tells `observer` each event from now on and `progress`
+    /// how far each stage is. Where another process is at the job already, this follows it instead. `stop` pauses or
+    /// cancels the job.
     pub fn run_job_here(
         &self,
         id: &str,
         stop: &StopSignal,
         observer: &mut dyn FnMut(&JobEvent),
+        progress: &dyn Progress,
     ) -> Result<Job, EngineError> {
-        self.jobs.run_here(id, stop, observer)
+        self.jobs.run_here(id, stop, observer, progress)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anser_core::storage::DataDir;
-use anser_core::{ErrorKind, StopReason, StopSignal, TrainingMetrics};
+use anser_core::{ErrorKind, NoProgress, StopReason, StopSignal, TrainingMetrics};
 use parking_lot::Mutex;
 use serde_json::json;
 use tempfile::TempDir;
@@ -408,13 +408,16 @@ fn a_job_run_here_is_watched_to_its_end() {
     let world = World::new();
     let id = world.make(JobState::Validating, json!({}));
     let mut seen = Vec::new();
-    let job = world.jobs.run_here(&id, &StopSignal::default(), &mut |event| seen.push(event.message.clone())).unwrap();
+    let job = world
+        .jobs
+        .run_here(&id, &StopSignal::default(), &mut |event| seen.push(event.message.clone()), &NoProgress)
+        .unwrap();
     assert_eq!(job.state, JobState::Succeeded);
     assert_eq!(seen, ["validating", "step 1", "step 2", "step 3"]);
 
     let stop = StopSignal::default();
     let id = world.queued("hang");
-    let job = world.jobs.run_here(&id, &stop, &mut |_| stop.stop(StopReason::Pause)).unwrap();
+    let job = world.jobs.run_here(&id, &stop, &mut |_| stop.stop(StopReason::Pause), &NoProgress).unwrap();
     assert_eq!(job.state, JobState::Paused);
 }
 
@@ -429,7 +432,7 @@ fn a_job_that_another_process_is_at_is_followed() {
         world.wait_until(&id, JobState::Running);
         let stop = StopSignal::default();
         stop.stop(StopReason::Cancel);
-        world.jobs.run_here(&id, &stop, &mut |event| seen.push(event.message.clone())).unwrap()
+        world.jobs.run_here(&id, &stop, &mut |event| seen.push(event.message.clone()), &NoProgress).unwrap()
     });
     assert_eq!(job.state, JobState::Cancelled);
     assert_eq!(world.actor.runs.lock().len(), 1, "it ran over there and not here");

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anser_core::{ErrorKind, StopReason, StopSignal};
+use anser_core::{ErrorKind, NoProgress, Progress, StopReason, StopSignal};
 use rusqlite::{Transaction, params};
 
 use super::context::Line;
@@ -56,7 +56,7 @@ impl Jobs {
     pub(super) fn run_oldest(&self, state: JobState, stop: &StopSignal) -> Result<Option<Job>, EngineError> {
         for id in self.database.read(|connection| record::in_state(connection, state))? {
             if let Some(claim) = self.claim(&id)? {
-                return self.work(&claim, stop, JobState::Queued, &mut |_| {}).map(Some);
+                return self.work(&claim, (stop, JobState::Queued), &mut |_| {}, &NoProgress).map(Some);
             }
         }
         Ok(None)
@@ -68,6 +68,7 @@ impl Jobs {
         id: &str,
         stop: &StopSignal,
         observer: &mut dyn FnMut(&JobEvent),
+        progress: &dyn Progress,
     ) -> Result<Job, EngineError> {
         let key = self.database.read(|connection| record::key(connection, id))?;
         let newest = || self.database.read(|connection| events::newest(connection, key));
@@ -76,7 +77,7 @@ impl Jobs {
         loop {
             let claimed = self.claim(id)?;
             if let Some(claim) = &claimed {
-                self.work(claim, stop, JobState::Paused, observer)?;
+                self.work(claim, (stop, JobState::Paused), observer, progress)?;
                 seen = newest()?;
             }
             let (fresh, last) = self.database.read(|connection| events::since(connection, key, seen))?;
@@ -184,15 +185,15 @@ impl Jobs {
     fn work(
         &self,
         claim: &Claim,
-        stop: &StopSignal,
-        aside: JobState,
+        (stop, aside): (&StopSignal, JobState),
         observer: &mut dyn FnMut(&JobEvent),
+        progress: &dyn Progress,
     ) -> Result<Job, EngineError> {
         let id = &claim.job.id;
         let kind = self.kind(&claim.job.kind).ok_or_else(|| EngineError::internal("a job of an unknown kind ran"))?;
         let folder = self.work_folder(id)?;
         std::fs::create_dir_all(&folder).map_err(|e| EngineError::io("create the folder", &folder, e))?;
-        let line = Line::new(&self.database, claim.key, claim.job.progress.done);
+        let line = Line::new(&self.database, claim.key, claim.job.progress.done, progress);
         let context = JobContext { line: &line, job: &claim.job, folder, observer: RefCell::new(observer) };
         let outcome = std::thread::scope(|scope| {
             let (working, ended) = mpsc::channel::<()>();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anser_core::{
     Hyperparameters, LoraOptions, Objective, Precision, Schedule, StopReason, StopSignal, TrainableParts, TrainingPlan,
 };
-use anser_engine::{Engine, EngineError, FilePurpose, FineTuningJob, FineTuningRequest, FineTuningStatus};
+use anser_engine::{Engine, EngineError, FilePurpose, FineTuningJob, FineTuningRequest, FineTuningStatus, JobEvent};
 use clap::{Args, ValueEnum};
 
 use super::show::print_job;
@@ -282,7 +282,7 @@ pub(super) fn run_in_foreground(engine: &Arc<Engine>, id: &str, terminal: &Termi
     }
     let mut view = TrainingView::new(terminal.is_quiet());
     let mut announced = false;
-    let run = engine.run_job_here(id, &stop, &mut |event| {
+    let mut observer = |event: &JobEvent| {
         if !announced && event.metrics.is_some() {
             announced = true;
             if let Some(plan) = engine.fine_tuning_job(id).ok().and_then(|job| job.plan)
@@ -292,7 +292,8 @@ pub(super) fn run_in_foreground(engine: &Arc<Engine>, id: &str, terminal: &Termi
             }
         }
         view.show(event);
-    });
+    };
+    let run = engine.run_job_here(id, &stop, &mut observer, terminal.progress().as_ref());
     view.finish();
     run?;
     let job = engine.fine_tuning_job(id)?;

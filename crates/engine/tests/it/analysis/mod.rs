@@ -123,7 +123,7 @@ impl Bench {
 
     pub(super) fn run_over(&self, source: AnalysisSource, analysis: Analysis) -> Job {
         let job = self.engine.create_analysis_job(&AnalysisRequest { source, analysis }).unwrap();
-        self.engine.run_job_here(&job.id, &StopSignal::default(), &mut |_| {}).unwrap()
+        self.engine.run_job_here(&job.id, &StopSignal::default(), &mut |_| {}, &NoProgress).unwrap()
     }
 
     /// The report of an analysis that must succeed.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anser_core::StopSignal;
+use anser_core::{NoProgress, StopSignal};
 use anser_engine::{FineTuningStatus, PageRequest};
 
 use super::trainer::FakeTrainer;
@@ -24,7 +24,7 @@ fn child() {
     let engine = open(&folder, &trainer, &Loader::default()).unwrap();
     let stop = StopSignal::default();
     let jobs = engine.jobs(&PageRequest::default()).unwrap().items;
-    engine.run_job_here(&jobs[0].id, &stop, &mut |_| {}).unwrap();
+    engine.run_job_here(&jobs[0].id, &stop, &mut |_| {}, &NoProgress).unwrap();
 }
 
 fn spawn(bench: &Bench) -> Child {
@@ -58,7 +58,7 @@ fn a_killed_run_goes_on_and_ends_as_if_nothing_had_happened() {
         child.wait().unwrap();
         assert_eq!(bench.status(&job.id), FineTuningStatus::Running, "nobody has written its death down");
     }
-    let ended = bench.engine.run_job_here(&job.id, &StopSignal::default(), &mut |_| {}).unwrap();
+    let ended = bench.engine.run_job_here(&job.id, &StopSignal::default(), &mut |_| {}, &NoProgress).unwrap();
     assert_eq!(ended.state.as_str(), "succeeded");
     assert_eq!(curve(&job.id), curve(&undisturbed.id));
     let interrupted = bench.events(&job.id).iter().filter(|event| event.message.contains("interrupted")).count();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anser_core::{ErrorKind, StopReason, StopSignal, TrainableParts, TrainedKind};
+use anser_core::{ErrorKind, NoProgress, StopReason, StopSignal, TrainableParts, TrainedKind};
 use anser_engine::{
     EventLevel, FilePurpose, FineTuningRequest, FineTuningStatus, JobEvent, PageRequest, RunnerOptions,
 };
@@ -218,12 +218,17 @@ fn the_terminal_runs_a_job_itself_and_sees_its_steps() {
     let stop = StopSignal::default();
     let ended = bench
         .engine
-        .run_job_here(&job.id, &stop, &mut |event| {
-            seen.push(event.clone());
-            if event.metrics.is_some_and(|metrics| metrics.step == 3) {
-                stop.stop(StopReason::Pause);
-            }
-        })
+        .run_job_here(
+            &job.id,
+            &stop,
+            &mut |event| {
+                seen.push(event.clone());
+                if event.metrics.is_some_and(|metrics| metrics.step == 3) {
+                    stop.stop(StopReason::Pause);
+                }
+            },
+            &NoProgress,
+        )
         .unwrap();
     assert_eq!(ended.state.as_str(), "paused");
     assert!(seen.iter().filter(|event| event.metrics.is_some()).count() >= 3);
