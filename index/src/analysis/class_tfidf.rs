@@ -5,22 +5,28 @@
 //! count over all classes and A the mean number of terms of a class.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use anser_core::CancelToken;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::tokens::content_words;
 use crate::{IndexError, Result};
 
-/// Texts read between two looks at the cancel token.
-const BLOCK: usize = 512;
+/// Most different terms that are counted at a time.
+const MOST_TERMS: usize = 1_000_000;
+
+/// Most pairs of a term and a class that uses it.
+const MOST_PAIRS: usize = 8_000_000;
 
 /// From this many texts on, terms that only one of them uses come after all others: they are names and typing errors.
-const CLASS_WITH_COMMON_TERMS: usize = 4;
+const CLASS_WITH_COMMON_TERMS: u64 = 4;
 
 /// A term that a class uses less than this many times as often as all texts together does not set it apart.
 const DISTINCTIVE: f64 = 1.5;
+
+/// A word and its plurals are at most this many terms.
+const FORMS: usize = 4;
 
 /// A term that sets a class apart.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,98 +39,168 @@ pub struct Keyword {
     pub documents: usize,
 }
 
-/// How many texts use each term.
-type Counts = HashMap<String, usize>;
+/// The terms of classes of texts, counted as the texts come by. Memory is bounded: beyond a million terms (or eight million
+/// pairs of term and class) the rarest are forgotten, as in lossy counting (Manku and Motwani 2002), so that only terms too
+/// rare to be keywords are counted short. The same texts in the same order give the same keywords.
+#[derive(Debug)]
+pub struct ClassTfidf {
+    terms: HashMap<String, TermCounts>,
+    /// Texts of each class.
+    texts: Vec<u64>,
+    /// Terms of each class, one for each text that uses it.
+    used: Vec<u64>,
+    pairs: usize,
+    most: (usize, usize),
+}
 
-/// At most `keywords` terms for each of `classes` classes, best first; equal scores in alphabetical order. `assignments`
-/// names the class of each text. A term counts once for each text that uses it, so that one long text cannot speak for
-/// its class, and of a word and its plural only the better one is kept. Terms of a single text, and terms that a class uses
-/// hardly more often than all texts do ("great", "product"), come after all others. A class without usable terms gets none.
-///
-/// Fails with `InvalidInput` when there is not one assignment for each text or one is not below `classes`.
+/// How many texts use a term.
+#[derive(Debug, Default)]
+struct TermCounts {
+    total: u64,
+    /// The classes that use it, in rising order, each with how many of its texts do.
+    classes: Vec<(u32, u32)>,
+}
+
+impl ClassTfidf {
+    /// Nothing is counted yet of `classes` classes.
+    pub fn new(classes: usize) -> Self {
+        Self {
+            terms: HashMap::new(),
+            texts: vec![0; classes],
+            used: vec![0; classes],
+            pairs: 0,
+            most: (MOST_TERMS, MOST_PAIRS),
+        }
+    }
+
+    /// Most memory that counting takes, in bytes.
+    pub fn memory_bytes() -> u64 {
+        (MOST_TERMS * 120 + MOST_PAIRS * 16) as u64
+    }
+
+    /// Counts texts with their classes. A term counts once for each text that uses it, so that one long text cannot speak
+    /// for its class. Texts of a call are taken apart on all threads: a few hundred at a time are enough.
+    ///
+    /// Fails with `InvalidInput`, before anything is counted, when a class does not exist.
+    pub fn add<T: AsRef<str> + Sync>(&mut self, texts: &[(u32, T)]) -> Result<()> {
+        let classes = self.texts.len();
+        if let Some((class, _)) = texts.iter().find(|(class, _)| *class as usize >= classes) {
+            return Err(IndexError::invalid(format!("class {class} does not exist; there are {classes}, from 0")));
+        }
+        let words: Vec<_> = texts.par_iter().map(|(_, text)| content_words(text.as_ref())).collect();
+        for (&(class, _), words) in texts.iter().zip(words) {
+            self.texts[class as usize] += 1;
+            self.used[class as usize] += words.len() as u64;
+            for word in words {
+                self.count(word, class);
+            }
+            if self.terms.len() > self.most.0 || self.pairs > self.most.1 {
+                self.forget();
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, term: String, class: u32) {
+        let counts = match self.terms.entry(term) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(TermCounts::default()),
+        };
+        counts.total += 1;
+        match counts.classes.binary_search_by_key(&class, |(class, _)| *class) {
+            Ok(at) => counts.classes[at].1 += 1,
+            Err(at) => {
+                counts.classes.insert(at, (class, 1));
+                self.pairs += 1;
+            }
+        }
+    }
+
+    /// Drops the rarest terms until at most half of what is allowed is left.
+    fn forget(&mut self) {
+        let (terms, pairs) = (self.most.0 / 2, self.most.1 / 2);
+        let mut floor = 1;
+        while self.terms.len() > terms || self.pairs > pairs {
+            self.terms.retain(|_, counts| counts.total > floor);
+            self.pairs = self.terms.values().map(|counts| counts.classes.len()).sum();
+            floor *= 2;
+        }
+    }
+
+    /// At most `wanted` terms for each class, best first; equal scores in alphabetical order. Of a word and its plural only
+    /// the better one is kept. Terms of a single text, and terms that a class uses hardly more often than all texts do
+    /// ("great", "product"), come after all others. A class without usable terms gets none.
+    pub fn keywords(&self, wanted: usize) -> Vec<Vec<Keyword>> {
+        let filled = self.texts.iter().filter(|texts| **texts > 0).count().max(1);
+        let mean_terms = self.used.iter().sum::<u64>() as f64 / filled as f64;
+        let texts = self.texts.iter().sum::<u64>() as f64;
+        let kept = wanted * FORMS;
+        let mut best: Vec<Vec<Candidate<'_>>> = vec![Vec::new(); self.texts.len()];
+        for (term, counts) in &self.terms {
+            for &(class, documents) in &counts.classes {
+                let (members, used) = (self.texts[class as usize], self.used[class as usize]);
+                let expected = counts.total as f64 * (members as f64 / texts);
+                let alone = members >= CLASS_WITH_COMMON_TERMS && documents < 2;
+                let share = f64::from(documents) / used as f64;
+                let candidates = &mut best[class as usize];
+                candidates.push(Candidate {
+                    // A hair of tolerance for the division: exactly that many times is enough.
+                    weak: alone || f64::from(documents) + 1e-9 < DISTINCTIVE * expected,
+                    score: share * (mean_terms / counts.total as f64).ln_1p(),
+                    term,
+                    documents,
+                });
+                if candidates.len() > 4 * kept + 64 {
+                    candidates.sort_unstable_by(Candidate::order);
+                    candidates.truncate(kept);
+                }
+            }
+        }
+        best.into_iter().map(|candidates| choose(candidates, wanted)).collect()
+    }
+}
+
+/// [`ClassTfidf`] over texts in memory.
 pub fn class_tfidf<T: AsRef<str> + Sync>(
     texts: &[T],
     assignments: &[u32],
     classes: usize,
     keywords: usize,
-    cancel: &CancelToken,
+    cancel: &anser_core::CancelToken,
 ) -> Result<Vec<Vec<Keyword>>> {
-    if texts.len() != assignments.len() {
-        return Err(IndexError::invalid(format!(
-            "{} texts cannot have {} class assignments; give one for each",
-            texts.len(),
-            assignments.len()
-        )));
-    }
-    let mut members: Vec<Vec<&T>> = vec![Vec::new(); classes];
+    let mut counted = ClassTfidf::new(classes);
     for (text, &class) in texts.iter().zip(assignments) {
-        let Some(members) = members.get_mut(class as usize) else {
-            return Err(IndexError::invalid(format!("class {class} does not exist; there are {classes}, from 0")));
-        };
-        members.push(text);
-    }
-    let counts: Vec<Counts> = members.iter().map(|members| count_terms(members, cancel)).collect::<Result<_>>()?;
-    let mut everywhere: HashMap<&str, usize> = HashMap::new();
-    for (term, count) in counts.iter().flatten() {
-        *everywhere.entry(term).or_default() += count;
-    }
-    let used = members.iter().filter(|members| !members.is_empty()).count().max(1);
-    let mean_terms = everywhere.values().sum::<usize>() as f64 / used as f64;
-    let rank = |(members, counts): (&Vec<&T>, &Counts)| {
-        let terms = counts.values().sum::<usize>() as f64;
-        let score = |term: &str, count: usize| {
-            let total = everywhere.get(term).copied().unwrap_or(count) as f64;
-            count as f64 / terms * (mean_terms / total).ln_1p()
-        };
-        let share = members.len() as f64 / texts.len() as f64;
-        let weak = |term: &str, documents: usize| {
-            let expected = everywhere.get(term).copied().unwrap_or(documents) as f64 * share;
-            let alone = members.len() >= CLASS_WITH_COMMON_TERMS && documents < 2;
-            // A hair of tolerance for the division: exactly that many times is enough.
-            alone || documents as f64 + 1e-9 < DISTINCTIVE * expected
-        };
-        let scored = counts.iter().map(|(term, &documents)| {
-            let keyword = Keyword { score: score(term, documents), term: term.clone(), documents };
-            (weak(term, documents), keyword)
-        });
-        best(scored.collect(), keywords)
-    };
-    Ok(members.par_iter().zip(&counts).map(rank).collect())
-}
-
-/// How many of `texts` use each term.
-fn count_terms<T: AsRef<str> + Sync>(texts: &[&T], cancel: &CancelToken) -> Result<Counts> {
-    let count = |texts: &[&T]| -> anser_core::Result<Counts> {
         cancel.check()?;
-        let mut counts = Counts::new();
-        for term in texts.iter().flat_map(|text| content_words((*text).as_ref())) {
-            *counts.entry(term).or_default() += 1;
-        }
-        Ok(counts)
-    };
-    Ok(texts.par_chunks(BLOCK).map(count).try_reduce(Counts::new, |a, b| Ok(merge(a, b)))?)
+        counted.add(&[(class, text)])?;
+    }
+    Ok(counted.keywords(keywords))
 }
 
-fn merge(a: Counts, b: Counts) -> Counts {
-    let (mut into, from) = if a.len() >= b.len() { (a, b) } else { (b, a) };
-    for (term, count) in from {
-        *into.entry(term).or_default() += count;
+/// A term that may become a keyword of a class.
+#[derive(Debug, Clone, Copy)]
+struct Candidate<'a> {
+    weak: bool,
+    score: f64,
+    term: &'a str,
+    documents: u32,
+}
+
+impl Candidate<'_> {
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.weak.cmp(&other.weak).then(other.score.total_cmp(&self.score)).then_with(|| self.term.cmp(other.term))
     }
-    into
 }
 
 /// The first `wanted` by score, those marked weak last, without plurals of one another.
-fn best(mut scored: Vec<(bool, Keyword)>, wanted: usize) -> Vec<Keyword> {
-    scored.sort_by(|(a_weak, a), (b_weak, b)| {
-        a_weak.cmp(b_weak).then(b.score.total_cmp(&a.score)).then_with(|| a.term.cmp(&b.term))
-    });
+fn choose(mut candidates: Vec<Candidate<'_>>, wanted: usize) -> Vec<Keyword> {
+    candidates.sort_unstable_by(Candidate::order);
     let mut kept: Vec<Keyword> = Vec::new();
-    for (_, keyword) in scored {
+    for Candidate { score, term, documents, .. } in candidates {
         if kept.len() == wanted {
             break;
         }
-        if !kept.iter().any(|k| is_plural(&k.term, &keyword.term) || is_plural(&keyword.term, &k.term)) {
-            kept.push(keyword);
+        if !kept.iter().any(|k| is_plural(&k.term, term) || is_plural(term, &k.term)) {
+            kept.push(Keyword { term: term.to_owned(), score, documents: documents as usize });
         }
     }
     kept
@@ -142,7 +218,11 @@ mod tests {
     use super::*;
 
     fn keywords(texts: &[&str], classes: &[u32], count: usize, wanted: usize) -> Vec<Vec<Keyword>> {
-        class_tfidf(texts, classes, count, wanted, &CancelToken::new()).unwrap()
+        let mut counted = ClassTfidf::new(count);
+        for (text, &class) in texts.iter().zip(classes) {
+            counted.add(&[(class, text)]).unwrap();
+        }
+        counted.keywords(wanted)
     }
 
     fn terms(keywords: &[Keyword]) -> Vec<&str> {
@@ -198,9 +278,32 @@ mod tests {
     fn classes_without_terms_get_none_and_wrong_classes_are_refused() {
         let found = keywords(&["the and", "tea"], &[0, 2], 4, 5);
         assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 1, 0]);
-        assert!(class_tfidf(&["a"], &[1], 1, 5, &CancelToken::new()).is_err());
-        assert!(class_tfidf(&["a"], &[], 1, 5, &CancelToken::new()).is_err());
-        let nothing: [&str; 0] = [];
-        assert!(class_tfidf(&nothing, &[], 0, 5, &CancelToken::new()).unwrap().is_empty());
+        let mut counted = ClassTfidf::new(1);
+        assert!(counted.add(&[(0, "tea"), (1, "tea")]).unwrap_err().to_string().contains("class 1 does not exist"));
+        assert_eq!(counted.keywords(5), [Vec::new()]);
+        assert!(ClassTfidf::new(0).keywords(5).is_empty());
+    }
+
+    #[test]
+    fn texts_that_come_together_or_one_by_one_give_the_same() {
+        let texts: Vec<(u32, String)> =
+            (0..600_u32).map(|at| (at % 3, format!("topic{} word{} shared", at % 3, at % 17))).collect();
+        let (mut together, mut alone) = (ClassTfidf::new(3), ClassTfidf::new(3));
+        together.add(&texts).unwrap();
+        texts.iter().for_each(|text| alone.add(std::slice::from_ref(text)).unwrap());
+        assert_eq!(together.keywords(9), alone.keywords(9));
+        assert_eq!(together.keywords(1)[2][0].term, "topic2");
+    }
+
+    #[test]
+    fn rare_terms_are_forgotten_when_there_are_too_many() {
+        let mut counted = ClassTfidf { most: (64, 128), ..ClassTfidf::new(2) };
+        for at in 0..2000_u32 {
+            counted.add(&[(at % 2, format!("kettle{} once{at}", at % 2))]).unwrap();
+            assert!(counted.terms.len() <= 64 && counted.pairs <= 128);
+        }
+        let found = counted.keywords(1);
+        assert_eq!((terms(&found[0]), terms(&found[1])), (vec!["kettle0"], vec!["kettle1"]));
+        assert_eq!(found[0][0].documents, 1000);
     }
 }

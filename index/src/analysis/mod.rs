@@ -3,17 +3,27 @@
 //! Everything here is a pure function of its inputs and a seed; it reads no collection and knows no model.
 
 mod class_tfidf;
+mod folds;
+mod density;
+mod diversity;
 mod kmeans;
 mod lloyd;
 mod logistic;
+mod near_duplicates;
+mod neighbours;
+mod outliers;
 mod projection;
 mod silhouette;
 mod tokens;
 mod vectors;
 
-pub use class_tfidf::{Keyword, class_tfidf};
+pub use class_tfidf::{ClassTfidf, Keyword, class_tfidf};
+pub use folds::{shuffled_folds, stratified_draw, stratified_folds, stratified_held_out};
 pub use kmeans::{Cluster, ClusterCount, Clustering, CountScore, KMeansOptions, spherical_kmeans};
 pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};
+pub use near_duplicates::{NearDuplicateOptions, NearDuplicates, near_duplicates};
+pub use neighbours::{NeighbourOptions, NeighbourSearch, Neighbours, nearest_among, nearest_neighbours};
+pub use outliers::{OutlierScore, outlier_scores};
 pub use projection::{Projection, project_2d};
 pub use silhouette::mean_silhouette;
 pub use vectors::{VectorFile, Vectors};
