@@ -147,6 +147,19 @@ impl Collection {
         Ok(deleted)
     }
 
+    /// Deletes documents on a condition: shows `choose` those of `ids` that exist, as they are now, and deletes the ids that
+    /// it names, in one transaction, so that nothing changes between the look and the deletion. Ids that were not shown stay.
+    /// Returns how many were deleted; their text is erased from disk, not only unlinked.
+    pub fn delete_chosen(
+        &self,
+        ids: &[DocumentId],
+        choose: &mut dyn FnMut(&HashMap<DocumentId, Document>) -> Vec<DocumentId>,
+    ) -> Result<usize> {
+        let deleted = self.database()?.delete_chosen(ids, choose)?;
+        self.note_changes();
+        Ok(deleted)
+    }
+
     /// The document called `id`.
     pub fn document(&self, id: &DocumentId) -> Result<Option<Document>> {
         self.database()?.document(id)

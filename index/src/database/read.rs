@@ -118,12 +118,7 @@ impl Database {
 
     /// The document called `id`.
     pub(crate) fn document(&self, id: &DocumentId) -> Result<Option<Document>> {
-        let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?1");
-        self.reader()?.transact(|connection| {
-            let found =
-                connection.prepare_cached(&sql).and_then(|mut s| s.query_row([id.as_str()], document).optional());
-            found.map_err(self.failed("read"))
-        })
+        self.reader()?.transact(|connection| document_by_id(connection, id).map_err(self.failed("read")))
     }
 
     /// Up to `limit` documents in order of id, from the first one after `after`.
@@ -217,6 +212,12 @@ impl Database {
         let embedding = from_blob(ChunkId(id as u64), &blob, self.identity.embedder.dimension)?;
         Ok(ScannedDocument { document, embedding })
     }
+}
+
+/// The document called `id`, in the transaction that `connection` is in.
+pub(super) fn document_by_id(connection: &Connection, id: &DocumentId) -> rusqlite::Result<Option<Document>> {
+    let sql = format!("SELECT {DOCUMENT_COLUMNS} FROM documents WHERE id = ?1");
+    connection.prepare_cached(&sql)?.query_row([id.as_str()], document).optional()
 }
 
 /// Reads [`DOCUMENT_COLUMNS`].

@@ -1,10 +1,12 @@
 //! Everything that changes a collection's database.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anser_core::{AttributeValue, ByteSpan, Document, DocumentId, Embedding};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::read::document_by_id;
 use super::{BUSY_TIMEOUT, Database};
 use crate::ann::{to_blob, wrong_dimension};
 use crate::{IndexError, Result};
@@ -73,6 +75,31 @@ impl Database {
         let deleted = self.transact(|connection| {
             let mut deleted = 0;
             for id in ids {
+                deleted += usize::from(remove(connection, id).map_err(self.failed("delete from"))?);
+            }
+            Ok(deleted)
+        })?;
+        if deleted > 0 {
+            self.erase_log();
+        }
+        Ok(deleted)
+    }
+
+    /// Shows `choose` the documents called `ids` as they are now and deletes those of the ids that it names, in one durable
+    /// transaction. Returns how many existed.
+    pub(crate) fn delete_chosen(
+        &self,
+        ids: &[DocumentId],
+        choose: &mut dyn FnMut(&HashMap<DocumentId, Document>) -> Vec<DocumentId>,
+    ) -> Result<usize> {
+        let deleted = self.transact(|connection| {
+            let mut stored = HashMap::with_capacity(ids.len());
+            for id in ids {
+                let document = document_by_id(connection, id).map_err(self.failed("read"))?;
+                stored.extend(document.map(|document| (id.clone(), document)));
+            }
+            let mut deleted = 0;
+            for id in choose(&stored).iter().filter(|id| stored.contains_key(id)) {
                 deleted += usize::from(remove(connection, id).map_err(self.failed("delete from"))?);
             }
             Ok(deleted)

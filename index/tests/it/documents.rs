@@ -93,6 +93,25 @@ fn deleted_documents_are_gone_at_once_and_after_reopening() {
 }
 
 #[test]
+fn documents_are_deleted_on_a_condition_seen_in_the_same_transaction() {
+    let place = Place::new();
+    let store = place.store();
+    let collection = filled(&store, 8, &documents(1, 50, 8));
+    let mut seen = Vec::new();
+    let deleted = collection
+        .delete_chosen(&[id("d3"), id("d4"), id("nobody")], &mut |stored| {
+            seen = stored.keys().map(ToString::to_string).collect();
+            // Neither what does not exist nor what was not shown is deleted.
+            vec![id("d4"), id("nobody"), id("d9")]
+        })
+        .unwrap();
+    seen.sort();
+    assert_eq!((deleted, seen), (1, vec!["d3".to_owned(), "d4".to_owned()]));
+    assert_eq!(hits(&collection, &direction(&mut rng(2), 8), 100).len(), 49);
+    assert!(collection.document(&id("d4")).unwrap().is_none() && collection.document(&id("d9")).unwrap().is_some());
+}
+
+#[test]
 fn deleted_text_is_not_left_in_any_file() {
     let place = Place::new();
     let store = place.store();
