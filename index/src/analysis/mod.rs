@@ -18,6 +18,8 @@ mod tokens;
 mod vectors;
 
 pub use class_tfidf::{ClassTfidf, Keyword, class_tfidf};
+pub use density::{DensityClusters, HdbscanOptions, hdbscan};
+pub use diversity::{DiversityFigures, diversity};
 pub use folds::{shuffled_folds, stratified_draw, stratified_folds, stratified_held_out};
 pub use kmeans::{Cluster, ClusterCount, Clustering, CountScore, KMeansOptions, spherical_kmeans};
 pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};
