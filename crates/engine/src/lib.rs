@@ -17,6 +17,7 @@ mod evaluate;
 mod files;
 mod ingest;
 mod jobs;
+mod map;
 mod moderation;
 pub mod outliers;
 mod page;
@@ -53,7 +54,7 @@ pub use ingest::{
     ResolvedFields, RowError,
 };
 pub(crate) use jobs::Jobs;
-pub use jobs::{EventLevel, Job, JobEvent, JobFailure, JobProgress, JobRunner, JobState, JobWish, RunnerOptions};
+pub use jobs::{EventLevel, Job, JobEvent, JobFailure, JobFilter, JobProgress, JobRunner, JobState, JobWish, RunnerOptions};
 pub use moderation::{
     DetectionScores, MODERATION_CATEGORIES, Moderation, ModerationEvaluation, ModerationExample, ModerationModel,
 };
