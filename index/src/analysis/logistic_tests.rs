@@ -1,6 +1,7 @@
 //! Logistic regression agrees with scikit-learn, its gradient with finite differences, and bad input is refused.
 
-use anser_core::ErrorKind;
+use anser_core::{Embedding, ErrorKind};
+use argmin::core::{CostFunction, Gradient};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -11,9 +12,13 @@ fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
-fn vectors(case: &Value) -> Vec<Embedding> {
+fn vectors(case: &Value) -> Vectors {
     let row = |row: &Value| Embedding::from_unit(numbers(row).into_iter().map(|v| v as f32).collect()).unwrap();
-    case["vectors"].as_array().unwrap().iter().map(row).collect()
+    from(&case["vectors"].as_array().unwrap().iter().map(row).collect::<Vec<Embedding>>())
+}
+
+fn from(embeddings: &[Embedding]) -> Vectors {
+    Vectors::from_embeddings(embeddings).unwrap()
 }
 
 fn labels(case: &Value) -> Vec<usize> {
@@ -73,7 +78,7 @@ fn the_gradient_is_the_slope_of_the_cost() {
         let (vectors, labels) = (vectors(case), labels(case));
         let classes = labels.iter().max().unwrap() + 1;
         let objective = Objective::new(&vectors, &labels, classes, &options(case), &cancel).unwrap();
-        let parameters: Vec<f64> = (0..objective.rows * (objective.dimension + 1)).map(|i| (i as f64).sin()).collect();
+        let parameters: Vec<f64> = (0..objective.rows * (vectors.dimension() + 1)).map(|i| (i as f64).sin()).collect();
         let gradient = objective.gradient(&parameters).unwrap();
         for (at, slope) in gradient.iter().enumerate() {
             let step = 1e-5;
@@ -91,15 +96,15 @@ fn the_gradient_is_the_slope_of_the_cost() {
 #[test]
 fn separable_classes_are_told_apart_and_the_same_call_gives_the_same_bits() {
     let axis = |at: usize| Embedding::normalize((0..3).map(|i| f32::from(u8::from(i == at))).collect()).unwrap();
-    let vectors: Vec<Embedding> = (0..1500).map(|i| axis(i % 3)).collect();
+    let vectors = from(&(0..1500).map(|i| axis(i % 3)).collect::<Vec<_>>());
     let labels: Vec<usize> = (0..1500).map(|i| i % 3).collect();
     let fit = || LogisticModel::fit(&vectors, &labels, 3, &LogisticOptions::default(), &CancelToken::new()).unwrap();
     let model = fit();
     assert_eq!(model, fit());
     assert_eq!((model.classes(), model.dimension()), (3, 3));
     for class in 0..3 {
-        assert_eq!(model.predict(&axis(class)).unwrap(), class);
-        assert!(model.probabilities(&axis(class)).unwrap()[class] > 0.9);
+        assert_eq!(model.predict(&from(&[axis(class)]), &CancelToken::new()).unwrap()[0].0, class);
+        assert!(model.probabilities(axis(class).as_slice()).unwrap()[class] > 0.9);
     }
     assert_eq!(LogisticModel::from_parts(model.weights().to_vec(), model.intercepts().to_vec()).unwrap(), model);
 }
@@ -116,6 +121,7 @@ fn fitting_converges_whatever_the_penalty_and_the_data() {
                 Embedding::normalize((0..8).map(axis).collect()).unwrap()
             })
             .collect();
+        let vectors = from(&vectors);
         let labels: Vec<usize> = (0..count).map(|at| at % classes).collect();
         let inverse_regularization = 10f64.powi(round % 9 - 3);
         let options = LogisticOptions { inverse_regularization, ..LogisticOptions::default() };
@@ -133,14 +139,15 @@ fn fitting_converges_whatever_the_penalty_and_the_data() {
 #[test]
 fn unusable_input_is_refused() {
     let vector = |x: f32, y: f32| Embedding::normalize(vec![x, y]).unwrap();
-    let two = [vector(1.0, 0.0), vector(0.0, 1.0)];
-    let fit = |vectors: &[Embedding], labels: &[usize], classes: usize, options: &LogisticOptions| {
+    let two = from(&[vector(1.0, 0.0), vector(0.0, 1.0)]);
+    let none = Vectors::new(Vec::new(), 2).unwrap();
+    let fit = |vectors: &Vectors, labels: &[usize], classes: usize, options: &LogisticOptions| {
         LogisticModel::fit(vectors, labels, classes, options, &CancelToken::new()).map_err(|e| e.kind())
     };
     let good = LogisticOptions::default();
     assert!(fit(&two, &[0, 1], 2, &good).is_ok());
     let refused = Err(ErrorKind::InvalidInput);
-    assert_eq!(fit(&[], &[], 2, &good), refused);
+    assert_eq!(fit(&none, &[], 2, &good), refused);
     assert_eq!(fit(&two, &[0], 2, &good), refused);
     assert_eq!(fit(&two, &[0, 2], 2, &good), refused);
     assert_eq!(fit(&two, &[0, 0], 2, &good), refused);
@@ -153,7 +160,7 @@ fn unusable_input_is_refused() {
     let cancelled = LogisticModel::fit(&two, &[0, 1], 2, &good, &cancel).unwrap_err();
     assert_eq!(cancelled.kind(), ErrorKind::Cancelled);
     let model = LogisticModel::fit(&two, &[0, 1], 2, &good, &CancelToken::new()).unwrap();
-    let other = Embedding::normalize(vec![1.0, 0.0, 0.0]).unwrap();
+    let other = [1.0, 0.0, 0.0];
     assert_eq!(model.probabilities(&other).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert!(LogisticModel::from_parts(vec![1.0; 4], vec![0.0; 3]).is_err());
     assert!(LogisticModel::from_parts(vec![f32::NAN; 4], vec![0.0]).is_err());

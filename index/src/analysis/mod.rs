@@ -3,9 +3,9 @@
 //! Everything here is a pure function of its inputs and a seed; it reads no collection and knows no model.
 
 mod class_tfidf;
-mod folds;
 mod density;
 mod diversity;
+mod folds;
 mod kmeans;
 mod lloyd;
 mod logistic;
@@ -13,6 +13,7 @@ mod near_duplicates;
 mod neighbours;
 mod outliers;
 mod projection;
+mod ridge;
 mod silhouette;
 mod tokens;
 mod vectors;
@@ -27,6 +28,7 @@ pub use near_duplicates::{NearDuplicateOptions, NearDuplicates, near_duplicates}
 pub use neighbours::{NeighbourOptions, NeighbourSearch, Neighbours, nearest_among, nearest_neighbours};
 pub use outliers::{OutlierScore, outlier_scores};
 pub use projection::{Projection, project_2d};
+pub use ridge::{AlphaScore, RidgeFolds, RidgeModel};
 pub use silhouette::mean_silhouette;
 pub use vectors::{VectorFile, Vectors};
 

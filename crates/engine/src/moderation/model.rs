@@ -3,7 +3,7 @@
 
 use anser_core::storage::write_atomic;
 use anser_core::{CancelToken, EmbedPurpose, Embedder, EmbedderInfo, Embedding};
-use anser_index::analysis::{LogisticModel, LogisticOptions};
+use anser_index::analysis::{LogisticModel, LogisticOptions, Vectors};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -59,7 +59,7 @@ impl ModerationModel {
     ) -> Result<Self, EngineError> {
         let texts: Vec<String> = examples.iter().map(|example| example.text.clone()).collect();
         let embedded = embedder.embed(&texts, EmbedPurpose::Passage, cancel)?;
-        let vectors: Vec<Embedding> = embedded.into_iter().map(|embedded| embedded.embedding).collect();
+        let vectors = Vectors::from_embeddings(embedded.iter().map(|embedded| &embedded.embedding))?;
         let train_category = |name: &&str| {
             let labels: Vec<bool> = examples.iter().map(|example| example.is(name)).collect();
             let positive = labels.iter().filter(|label| **label).count();
@@ -178,7 +178,7 @@ impl ModerationModel {
     }
 }
 
-fn fit(vectors: &[Embedding], labels: &[bool], cancel: &CancelToken) -> Result<(Vec<f32>, f32), EngineError> {
+fn fit(vectors: &Vectors, labels: &[bool], cancel: &CancelToken) -> Result<(Vec<f32>, f32), EngineError> {
     let classes: Vec<usize> = labels.iter().map(|label| usize::from(*label)).collect();
     let options = LogisticOptions { inverse_regularization: INVERSE_REGULARIZATION, ..LogisticOptions::default() };
     let model = LogisticModel::fit(vectors, &classes, 2, &options, cancel)?;
@@ -188,7 +188,7 @@ fn fit(vectors: &[Embedding], labels: &[bool], cancel: &CancelToken) -> Result<(
 
 /// The probability of each example from a classifier that was made of the other folds. Examples of either kind go round
 /// the folds in turn, so that each fold has its share of both.
-fn unseen_scores(vectors: &[Embedding], labels: &[bool], cancel: &CancelToken) -> Result<Vec<f64>, EngineError> {
+fn unseen_scores(vectors: &Vectors, labels: &[bool], cancel: &CancelToken) -> Result<Vec<f64>, EngineError> {
     let mut turns = [0_usize; 2];
     let folds: Vec<usize> = labels
         .iter()
@@ -201,12 +201,12 @@ fn unseen_scores(vectors: &[Embedding], labels: &[bool], cancel: &CancelToken) -
     let mut scores = vec![0.0; labels.len()];
     for fold in 0..FOLDS {
         let seen = |at: &usize| folds[*at] != fold;
-        let (known, known_labels): (Vec<Embedding>, Vec<usize>) =
-            (0..labels.len()).filter(seen).map(|at| (vectors[at].clone(), usize::from(labels[at]))).unzip();
+        let (known, known_labels): (Vec<usize>, Vec<usize>) =
+            (0..labels.len()).filter(seen).map(|at| (at, usize::from(labels[at]))).unzip();
         let options = LogisticOptions { inverse_regularization: INVERSE_REGULARIZATION, ..LogisticOptions::default() };
-        let model = LogisticModel::fit(&known, &known_labels, 2, &options, cancel)?;
+        let model = LogisticModel::fit(&vectors.gather(&known), &known_labels, 2, &options, cancel)?;
         for at in (0..labels.len()).filter(|at| !seen(at)) {
-            scores[at] = model.probabilities(&vectors[at])?.last().copied().unwrap_or_default();
+            scores[at] = model.probabilities(vectors.row(at))?.last().copied().unwrap_or_default();
         }
     }
     Ok(scores)
