@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anser_core::ErrorKind;
 use thiserror::Error;
 
+use crate::filter::FilterPlace;
+
 /// Result with [`IndexError`].
 pub type Result<T> = std::result::Result<T, IndexError>;
 
@@ -73,6 +75,14 @@ pub enum IndexError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A condition on attributes cannot be used.
+    #[error("the filter cannot be used: {place}{reason}")]
+    Filter {
+        /// Where in the filter.
+        place: FilterPlace,
+        /// What is wrong there and what belongs there.
+        reason: String,
+    },
     /// A failure of a shared part, such as a name check or a cancelled computation.
     #[error(transparent)]
     Core(#[from] anser_core::Error),
@@ -93,6 +103,11 @@ impl IndexError {
     /// The caller's fault, in the parameter `param`.
     pub fn invalid_param(message: impl Into<String>, param: &'static str) -> Self {
         Self::InvalidInput { message: message.into(), param: Some(param) }
+    }
+
+    /// A condition on attributes that cannot be used.
+    pub(crate) fn filter(place: FilterPlace, reason: impl Into<String>) -> Self {
+        Self::Filter { place, reason: reason.into() }
     }
 
     /// A defect.
@@ -119,7 +134,7 @@ impl IndexError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::InvalidInput { .. } => ErrorKind::InvalidInput,
+            Self::InvalidInput { .. } | Self::Filter { .. } => ErrorKind::InvalidInput,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Exists { .. } | Self::NewerFormat { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
@@ -150,6 +165,7 @@ impl From<IndexError> for anser_core::Error {
         };
         let param = match &error {
             IndexError::InvalidInput { param, .. } => *param,
+            IndexError::Filter { .. } => Some("filter"),
             IndexError::NotFound { .. } | IndexError::Exists { .. } => Some("name"),
             _ => None,
         };

@@ -17,6 +17,6 @@ pub use ann::SearchMethod;
 pub use collection::{Collection, CollectionInfo, SearchExplain, SearchOutcome, SearchParams};
 pub use database::{NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
 pub use error::{IndexError, Result};
-pub use filter::Filter;
+pub use filter::{Filter, FilterPlace};
 pub use options::IndexOptions;
 pub use store::Store;
