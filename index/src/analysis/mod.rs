@@ -9,13 +9,18 @@ mod folds;
 mod kmeans;
 mod lloyd;
 mod logistic;
+mod nearest;
 mod near_duplicates;
 mod neighbours;
 mod outliers;
 mod projection;
 mod ridge;
+mod seeding;
 mod silhouette;
+mod sums;
 mod tokens;
+mod trustworthiness;
+mod tsne;
 mod vectors;
 
 pub use class_tfidf::{ClassTfidf, Keyword, class_tfidf};
@@ -27,9 +32,13 @@ pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};
 pub use near_duplicates::{NearDuplicateOptions, NearDuplicates, near_duplicates};
 pub use neighbours::{NeighbourOptions, NeighbourSearch, Neighbours, nearest_among, nearest_neighbours};
 pub use outliers::{OutlierScore, outlier_scores};
+pub use lloyd::{LloydRun, lloyd_iterations};
+pub use nearest::assign_to;
 pub use projection::{Projection, project_2d};
 pub use ridge::{AlphaScore, RidgeFolds, RidgeModel};
 pub use silhouette::mean_silhouette;
+pub use trustworthiness::trustworthiness;
+pub use tsne::{LAID_OUT_VECTORS, TsneMap, TsneOptions, tsne_2d, tsne_map};
 pub use vectors::{VectorFile, Vectors};
 
 #[cfg(test)]
