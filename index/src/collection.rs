@@ -1,17 +1,24 @@
 //! One collection: documents, their chunks, and the search over them.
 
+mod allowed;
+mod rank;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use anser_core::{Chunk, Document, DocumentId, EmbedderInfo, Embedding, ScoredChunk};
+use anser_core::{AttributeValue, Chunk, Document, DocumentId, EmbedderInfo, Embedding, ScoredChunk};
 use parking_lot::Mutex;
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::ann::{SearchMethod, Snapshot};
+pub use self::allowed::{FilterExplain, UnknownKey};
+pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
+use crate::ann::{Found, SearchMethod, Snapshot};
+use self::allowed::AllowedCache;
 use crate::cache::Cache;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
 use crate::upkeep::Upkeep;
@@ -39,7 +46,7 @@ pub struct CollectionInfo {
 }
 
 /// How to search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SearchParams {
     /// Most hits wanted, at least 1.
     pub k: usize,
@@ -47,21 +54,24 @@ pub struct SearchParams {
     pub exact: Option<bool>,
     /// Beam width in a graph; `None` is the store's default. At least `k` is used.
     pub ef_search: Option<usize>,
+    /// Only chunks of documents that this lets through. The query is compared with every one of them, so the result is
+    /// exact whatever else is asked for.
+    pub filter: Option<Filter>,
 }
 
 impl SearchParams {
     /// The `k` nearest, with defaults for the rest.
     pub fn new(k: usize) -> Self {
-        Self { k, exact: None, ef_search: None }
+        Self { k, exact: None, ef_search: None, filter: None }
     }
 }
 
 /// How a search was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchExplain {
     /// Exact comparison or graphs.
     pub method: SearchMethod,
-    /// Vectors that could have been found.
+    /// Vectors that could have been found without a filter.
     pub vectors: usize,
     /// Segments they lie in.
     pub segments: usize,
@@ -70,6 +80,9 @@ pub struct SearchExplain {
     /// Beam width, when graphs were searched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ef_search: Option<usize>,
+    /// What the filter let through, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<FilterExplain>,
 }
 
 /// What a search found.
@@ -90,6 +103,7 @@ pub struct Collection {
     /// Which file the database was when it was opened.
     file: Option<FileIdentity>,
     upkeep: Arc<Upkeep>,
+    allowed: AllowedCache,
     deleted: AtomicBool,
     sealer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -102,7 +116,15 @@ impl Collection {
         let upkeep = Arc::new(Upkeep::open(database, cache, options.clone())?);
         let (name, folder) = (name.to_owned(), folder.to_path_buf());
         let file = file_identity(&folder.join(DATABASE_FILE));
-        let collection = Self { name, folder, file, upkeep, deleted: AtomicBool::new(false), sealer: Mutex::default() };
+        let collection = Self {
+            name,
+            folder,
+            file,
+            upkeep,
+            allowed: AllowedCache::default(),
+            deleted: AtomicBool::new(false),
+            sealer: Mutex::default(),
+        };
         collection.seal_when_due(&collection.upkeep.vectors.snapshot());
         Ok(collection)
     }
@@ -137,6 +159,13 @@ impl Collection {
     /// The stored fingerprint of each of `ids` that exists.
     pub fn fingerprints(&self, ids: &[DocumentId]) -> Result<HashMap<DocumentId, String>> {
         self.database()?.fingerprints(ids)
+    }
+
+    /// Sets or, for `None`, removes attributes of documents by id and name in one durable transaction, and counts the
+    /// documents of which one changed. Texts and vectors stay as they are; documents that are gone are left out.
+    /// `InvalidInput` for a number that is not finite.
+    pub fn set_attributes(&self, changes: &[(DocumentId, &str, Option<AttributeValue>)]) -> Result<usize> {
+        self.database()?.set_attributes(changes)
     }
 
     /// Deletes documents with their chunks and counts those that existed. Their text is erased from disk, not only
@@ -190,6 +219,34 @@ impl Collection {
         if params.k == 0 {
             return Err(IndexError::invalid_param("a search for 0 hits finds nothing; ask for at least 1", "k"));
         }
+        self.on_snapshot(|connection, snapshot| {
+            let ann = self.upkeep.vectors.query(params.k, params.exact, params.ef_search);
+            let allowed =
+                params.filter.as_ref().map(|filter| self.allowed.get(filter, database, connection)).transpose()?;
+            let found = match &allowed {
+                Some(allowed) => Found {
+                    hits: snapshot.search_among(query, params.k, &allowed.chunks)?,
+                    method: SearchMethod::Exact,
+                },
+                None => snapshot.search(query, &ann, self.upkeep.vectors.is_exact(&ann, snapshot))?,
+            };
+            let hits = database.hydrate(connection, &found.hits)?;
+            let ef_search = (found.method == SearchMethod::Hnsw).then_some(ann.ef_search.max(params.k));
+            let explain = SearchExplain {
+                method: found.method,
+                vectors: snapshot.len(),
+                segments: snapshot.segments().len(),
+                tail: snapshot.tail_len(),
+                ef_search,
+                filter: allowed.map(|allowed| allowed.explain.clone()),
+            };
+            Ok(SearchOutcome { hits, explain })
+        })
+    }
+
+    /// Runs `read` on one state of the database and the vectors of that state.
+    fn on_snapshot<T>(&self, mut read: impl FnMut(&Connection, &Snapshot) -> Result<T>) -> Result<T> {
+        let database = self.database()?;
         let mut reader = database.reader()?;
         for attempt in 1.. {
             let outcome = reader.transact(|connection| {
@@ -198,18 +255,7 @@ impl Collection {
                 if snapshot.seq() != database.last_seq(connection)? && attempt < SEARCH_ATTEMPTS {
                     return Ok(None);
                 }
-                let ann = self.upkeep.vectors.query(params.k, params.exact, params.ef_search);
-                let found = snapshot.search(query, &ann, self.upkeep.vectors.is_exact(&ann, &snapshot))?;
-                let hits = database.hydrate(connection, &found.hits)?;
-                let ef_search = (found.method == SearchMethod::Hnsw).then_some(ann.ef_search.max(params.k));
-                let explain = SearchExplain {
-                    method: found.method,
-                    vectors: snapshot.len(),
-                    segments: snapshot.segments().len(),
-                    tail: snapshot.tail_len(),
-                    ef_search,
-                };
-                Ok(Some((SearchOutcome { hits, explain }, snapshot)))
+                Ok(Some((read(connection, &snapshot)?, snapshot)))
             })?;
             if let Some((outcome, snapshot)) = outcome {
                 self.seal_when_due(&snapshot);

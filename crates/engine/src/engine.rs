@@ -9,8 +9,9 @@ use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 use crate::analysis::{Analysis, AnalysisJobs, AnalysisParts};
 use crate::control::ControlDatabase;
 use crate::files::FileStore;
-use crate::jobs::{JobKind, Jobs};
+use crate::jobs::{JobKind, Jobs, MemoryBudget};
 use crate::moderation::ModerationFilter;
+use crate::predictors::PredictorStore;
 use crate::tuning::{FineTuning, TunedModels};
 use crate::{EngineError, ServedModels};
 
@@ -25,6 +26,9 @@ pub struct EngineOptions {
     pub max_file_bytes: u64,
     /// Memory that tuned models may take together, in bytes, beside the bases that they share.
     pub tuned_memory_bytes: u64,
+    /// Memory that the analyses that this process runs may take together, in bytes. One that needs more by itself fails,
+    /// one that must wait for others waits.
+    pub job_memory_bytes: u64,
 }
 
 impl Default for EngineOptions {
@@ -34,6 +38,7 @@ impl Default for EngineOptions {
             organization: "anser".to_owned(),
             max_file_bytes: 512 << 20,
             tuned_memory_bytes: 1 << 30,
+            job_memory_bytes: u64::MAX,
         }
     }
 }
@@ -49,6 +54,7 @@ pub struct Engine {
     pub(crate) trainer: Option<Arc<dyn Trainer>>,
     pub(crate) organization: String,
     pub(crate) moderation: ModerationFilter,
+    pub(crate) analyses: Arc<AnalysisParts>,
     models: Arc<ServedModels>,
 }
 
@@ -61,7 +67,7 @@ impl Engine {
         trainer: Option<Arc<dyn Trainer>>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
-        let EngineOptions { index, organization, max_file_bytes, tuned_memory_bytes } = options;
+        let EngineOptions { index, organization, max_file_bytes, tuned_memory_bytes, job_memory_bytes } = options;
         check_name("organization", &organization)?;
         let control = Arc::new(ControlDatabase::open(&data.control_database())?);
         let files = Arc::new(FileStore::open(Arc::clone(&control), data.clone(), max_file_bytes)?);
@@ -78,13 +84,26 @@ impl Engine {
             store: Arc::clone(&store),
             files: Arc::clone(&files),
             models: Arc::clone(&models),
+            predictors: PredictorStore::new(Arc::clone(&control)),
         });
         let analyses =
             Analysis::KINDS.map(|kind| Box::new(AnalysisJobs { kind, parts: Arc::clone(&parts) }) as Box<dyn JobKind>);
         let kinds = fine_tuning.into_iter().chain(analyses).collect();
-        let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds)?);
+        let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds, MemoryBudget::new(job_memory_bytes))?);
         let moderation = ModerationFilter::new(data.root());
-        Ok(Self { data: data.clone(), store, control, files, jobs, tuned, trainer, organization, moderation, models })
+        Ok(Self {
+            data: data.clone(),
+            store,
+            control,
+            files,
+            jobs,
+            tuned,
+            trainer,
+            organization,
+            moderation,
+            analyses: parts,
+            models,
+        })
     }
 
     /// The live models.

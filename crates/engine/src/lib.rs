@@ -21,6 +21,7 @@ mod map;
 mod moderation;
 pub mod outliers;
 mod page;
+pub mod predictors;
 pub mod projection;
 pub mod regress;
 mod replace;
@@ -29,7 +30,7 @@ mod served;
 mod table;
 mod tuning;
 
-pub use analysis::{Analysis, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
+pub use analysis::{Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
 pub use anser_index::analysis::ClusterCount;
 pub use anser_index::{Collection, CollectionInfo, Filter, IndexOptions, SearchExplain, SearchMethod};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};

@@ -1,5 +1,6 @@
 //! The database file of one collection: the only truth. Its schema, its connections and its identity.
 
+mod attributes;
 mod read;
 mod write;
 

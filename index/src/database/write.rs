@@ -123,7 +123,7 @@ impl Database {
 
     /// Moves the write-ahead log into the database and empties it, so that deleted text is gone from both. A reader that
     /// is busy delays that to a later call, at the latest to the moment when the last connection closes.
-    fn erase_log(&self) {
+    pub(super) fn erase_log(&self) {
         let writer = self.writer();
         let erased = writer
             .busy_timeout(CHECKPOINT_PATIENCE)

@@ -1,21 +1,64 @@
 //! Analyses as kinds of jobs.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anser_core::storage::DataDir;
 use anser_core::{CancelToken, ErrorKind, Progress};
 use anser_index::Store;
+use serde::{Deserialize, Serialize};
 
 use super::results::ResultFolder;
-use super::{AnalysisRequest, Subject};
+use super::subject::Reading;
+use super::{AnalysisRequest, AnalysisSource, Subject};
 use crate::files::FileStore;
-use crate::jobs::{JobContext, JobEnd, JobKind};
+use crate::jobs::{JobContext, JobEnd, JobKind, Moment, in_words, pass, write_detail, write_done};
+use crate::predictors::PredictorStore;
 use crate::{EngineError, EventLevel, JobFailure, ServedModels};
 
 /// Folder, in a job's, of the results that are being made.
 const RESULTS: &str = "results";
+
+/// What the figures of an analysis that has succeeded count.
+pub(super) const UNIT: &str = "documents";
+
+/// What an analysis that has succeeded took: the `detail` of its job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisFigures {
+    /// Documents analysed.
+    pub documents: u64,
+    /// Time from taking the job up to its results, without earlier tries of the same job.
+    pub seconds: f64,
+    /// The one over the other.
+    pub documents_per_second: f64,
+    /// Memory that was reserved for it, in bytes: an upper estimate, mapped vectors included.
+    pub reserved_bytes: u64,
+    /// The most memory that the whole process had resident meanwhile, in bytes, touched pages of mapped files included
+    /// (`VmHWM` where the job raised it, else the largest of five samples of `VmRSS` a second); absent where the system does
+    /// not tell.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl AnalysisFigures {
+    fn new(documents: u64, time: Duration, reserved_bytes: u64, peak_memory_bytes: Option<u64>) -> Self {
+        let seconds = time.as_secs_f64();
+        let documents_per_second = documents as f64 / seconds.max(1e-9);
+        Self { documents, seconds, documents_per_second, reserved_bytes, peak_memory_bytes }
+    }
+}
+
+impl fmt::Display for AnalysisFigures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { documents, seconds, documents_per_second, .. } = self;
+        write!(f, "{documents} documents in {seconds:.1} s, {documents_per_second:.0} a second")?;
+        match self.peak_memory_bytes {
+            Some(peak) => write!(f, ", peak memory {}", in_words(peak)),
+            None => Ok(()),
+        }
+    }
+}
 
 /// What analyses work with.
 pub(crate) struct AnalysisParts {
@@ -23,6 +66,7 @@ pub(crate) struct AnalysisParts {
     pub(crate) store: Arc<Store>,
     pub(crate) files: Arc<FileStore>,
     pub(crate) models: Arc<ServedModels>,
+    pub(crate) predictors: PredictorStore,
 }
 
 /// What one run of an analysis works with.
@@ -39,6 +83,10 @@ pub(crate) struct Work<'a> {
     pub(crate) results: &'a ResultFolder,
     /// For files that are not kept.
     pub(crate) folder: &'a Path,
+    /// What is analysed.
+    pub(crate) source: &'a AnalysisSource,
+    /// The job's id.
+    pub(crate) job: &'a str,
 }
 
 /// One kind of analysis, by its name.
@@ -62,7 +110,18 @@ impl JobKind for AnalysisJobs {
             .map_err(|e| EngineError::internal(format!("the request of the job {} cannot be read: {e}", job.id)))?;
         let begun = Instant::now();
         let (cancel, progress) = (context.stop().token(), context.progress());
-        let subject = Subject::open(&request, &self.parts, context.folder(), (&cancel, &progress))?;
+        let reading = Reading {
+            parts: &self.parts,
+            folder: context.folder(),
+            cancel: &cancel,
+            progress: &progress,
+            checkpoint: &|| context.checkpoint(),
+        };
+        let subject = Subject::open(&request, &reading)?;
+        pass(Moment::Collected)?;
+        let (rows, dimension) = (subject.len() as u64, subject.vectors.dimension());
+        let estimate = request.analysis.memory_bytes(rows, dimension).saturating_add(subject.memory_bytes());
+        let reserved = context.reserve_memory(estimate)?;
         let results = ResultFolder::create(context.folder().join(RESULTS))?;
         let work = Work {
             subject: &subject,
@@ -71,15 +130,19 @@ impl JobKind for AnalysisJobs {
             progress: &progress,
             results: &results,
             folder: context.folder(),
+            source: &request.source,
+            job: &job.id,
         };
         request.analysis.run(&work)?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let rate = subject.len() as f64 / seconds.max(1e-9);
-        let message = format!("{} documents in {seconds:.1} s, {rate:.0} a second", subject.len());
-        context.log(EventLevel::Info, message, None);
+        cancel.check()?;
+        let figures = AnalysisFigures::new(rows, begun.elapsed(), estimate, context.peak_memory());
+        drop((subject, reserved));
+        context.log(EventLevel::Info, figures.to_string(), None);
         let (data, id, key) = (self.parts.data.clone(), job.id.clone(), context.key());
         Ok(JobEnd::Done(Box::new(move |tx| {
             results.install(&data, tx, &id, key)?;
+            write_detail(tx, key, &figures)?;
+            write_done(tx, key, rows, UNIT)?;
             Ok(Box::new(|| {}))
         })))
     }
@@ -87,7 +150,7 @@ impl JobKind for AnalysisJobs {
     fn failure(&self, error: &EngineError) -> JobFailure {
         let code = match error.kind() {
             ErrorKind::InvalidInput | ErrorKind::Conflict => "invalid_request",
-            ErrorKind::TooLarge => "out_of_memory",
+            ErrorKind::TooLarge => "too_large",
             ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Overloaded => "unavailable",
             ErrorKind::Corrupt | ErrorKind::Io => "storage_error",
             ErrorKind::Internal | ErrorKind::Cancelled => "internal_error",

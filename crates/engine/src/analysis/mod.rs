@@ -4,7 +4,9 @@
 //! files of its own ([`Subject`]: rows and mapped vectors), so that it sees one moment of the collection and goes on from
 //! there after a crash; the kind's own folder does the work; what comes of it is kept as files ([`JobResult`]).
 
+mod formats;
 mod kind;
+mod reading;
 mod results;
 mod rows;
 mod source;
@@ -19,12 +21,15 @@ use crate::diversity::DiversityOptions;
 use crate::duplicates::DuplicateOptions;
 use crate::jobs::NewJob;
 use crate::outliers::OutlierOptions;
+use crate::predictors::PredictOptions;
 use crate::projection::ProjectionOptions;
 use crate::regress::RegressorOptions;
 use crate::{Engine, EngineError, Job, JobState, Jobs};
+pub use kind::AnalysisFigures;
 pub(crate) use kind::{AnalysisJobs, AnalysisParts, Work};
-pub use results::{JobResult, ResultFormat};
-pub(crate) use results::{ResultFolder, TableWriter};
+pub use formats::ResultFormat;
+pub use results::JobResult;
+pub(crate) use results::{REPORT, ResultFolder, TableWriter};
 pub use source::AnalysisSource;
 pub(crate) use subject::Subject;
 
@@ -56,12 +61,14 @@ pub enum Analysis {
     TrainClassifier(ClassifierOptions),
     /// Learn to predict a number.
     TrainRegressor(RegressorOptions),
+    /// Apply a saved predictor.
+    Predict(PredictOptions),
 }
 
 impl Analysis {
     /// The names of all kinds, as the table of jobs holds them.
-    pub(crate) const KINDS: [&'static str; 7] =
-        ["cluster", "outliers", "duplicates", "diversity", "projection", "train_classifier", "train_regressor"];
+    pub(crate) const KINDS: [&'static str; 8] =
+        ["cluster", "outliers", "duplicates", "diversity", "projection", "train_classifier", "train_regressor", "predict"];
 
     /// The name of this kind.
     pub fn kind(&self) -> &'static str {
@@ -73,6 +80,7 @@ impl Analysis {
             Self::Projection(_) => "projection",
             Self::TrainClassifier(_) => "train_classifier",
             Self::TrainRegressor(_) => "train_regressor",
+            Self::Predict(_) => "predict",
         }
     }
 
@@ -86,6 +94,7 @@ impl Analysis {
             Self::Projection(options) => options.check(),
             Self::TrainClassifier(options) => options.check(),
             Self::TrainRegressor(options) => options.check(),
+            Self::Predict(options) => options.check(),
         }
     }
 
@@ -99,6 +108,7 @@ impl Analysis {
             Self::Projection(options) => options.memory_bytes(rows, dimension),
             Self::TrainClassifier(options) => options.memory_bytes(rows, dimension),
             Self::TrainRegressor(options) => options.memory_bytes(rows, dimension),
+            Self::Predict(options) => options.memory_bytes(rows, dimension),
         }
     }
 
@@ -112,6 +122,7 @@ impl Analysis {
             Self::Projection(options) => options.run(work),
             Self::TrainClassifier(options) => options.run(work),
             Self::TrainRegressor(options) => options.run(work),
+            Self::Predict(options) => options.run(work),
         }
     }
 }

@@ -17,6 +17,7 @@ mod report;
 mod rows;
 mod source;
 mod values;
+mod whole;
 
 use std::fs::File;
 use std::io::Read;
@@ -29,6 +30,7 @@ use anser_index::{Collection, Store};
 
 pub use format::FileFormat;
 pub use options::{FieldMapping, IngestOptions};
+pub(crate) use whole::embed_whole;
 pub use report::{AttributeField, IngestReport, LISTED_ROW_ERRORS, ResolvedField, ResolvedFields, RowError};
 
 use crate::engine::collection_for_embedder;
