@@ -11,6 +11,8 @@ mod results;
 mod rows;
 mod source;
 mod subject;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

@@ -16,11 +16,12 @@ use parquet::file::properties::WriterProperties;
 use rusqlite::{Connection, Transaction, params};
 use serde::Serialize;
 
+use super::formats::{self, ResultFormat};
+use crate::jobs::{Moment, pass};
 use crate::{Engine, EngineError};
 
 /// Name of the result that says everything but the rows.
 pub(crate) const REPORT: &str = "report.json";
-const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// One file that a job made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,58 +32,6 @@ pub struct JobResult {
     pub content_type: String,
     /// Its length.
     pub bytes: u64,
-}
-
-/// A format of tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResultFormat {
-    /// Apache Parquet, zstd-compressed, with typed columns.
-    Parquet,
-    /// Arrow IPC stream.
-    Arrow,
-    /// Comma-separated values with a header, UTF-8; a missing value is an empty field.
-    Csv,
-    /// One JSON array of objects.
-    Json,
-    /// One JSON object a line.
-    JsonLines,
-}
-
-impl ResultFormat {
-    /// The format that a file's name asks for: `.parquet`, `.arrow`, `.csv`, `.json` or `.jsonl` (also `.ndjson`).
-    pub fn of(path: &Path) -> Result<Self, EngineError> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-        Self::named(&extension).ok_or_else(|| {
-            let message = format!(
-                "cannot tell what kind of table {} should be; end its name in .parquet, .arrow, .csv, .json or .jsonl",
-                path.display()
-            );
-            EngineError::invalid("out", message)
-        })
-    }
-
-    /// The format of a name: `parquet`, `arrow`, `csv`, `json`, `jsonl` or `ndjson`.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "parquet" => Some(Self::Parquet),
-            "arrow" | "arrows" | "ipc" => Some(Self::Arrow),
-            "csv" => Some(Self::Csv),
-            "json" => Some(Self::Json),
-            "jsonl" | "ndjson" => Some(Self::JsonLines),
-            _ => None,
-        }
-    }
-
-    /// As HTTP says it.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::Parquet => PARQUET,
-            Self::Arrow => "application/vnd.apache.arrow.stream",
-            Self::Csv => "text/csv; charset=utf-8",
-            Self::Json => "application/json",
-            Self::JsonLines => "application/x-ndjson",
-        }
-    }
 }
 
 /// Where a running job puts its results. They are the job's once it has succeeded.
@@ -108,6 +57,7 @@ impl ResultFolder {
 
     /// Writes a file whose name's ending says what it is: `.svg`, `.png`, `.html`, `.json`, `.csv`.
     pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
+        pass(Moment::Write)?;
         let path = self.folder.join(name);
         fs::write(&path, bytes).map_err(|e| EngineError::io("write", &path, e))
     }
@@ -115,6 +65,7 @@ impl ResultFolder {
     /// Begins a table called `name`, which becomes `name.parquet`. The table named first in a job's documentation is
     /// `documents`: one row for each document, with its id in the column `id`.
     pub(crate) fn table(&self, name: &str, schema: SchemaRef) -> Result<TableWriter, EngineError> {
+        pass(Moment::Write)?;
         let path = self.folder.join(format!("{name}.parquet"));
         let file = File::create(&path).map_err(|e| EngineError::io("create", &path, e))?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
@@ -122,7 +73,9 @@ impl ResultFolder {
         Ok(TableWriter { writer: writer.map_err(|e| parquet_error("create", &path, e))?, path })
     }
 
-    /// Moves everything to where results of `job` are kept, as part of the transaction that ends the job.
+    /// Moves everything to where results of `job` are kept, as part of the transaction that ends the job. All of it is on
+    /// the disk before. When the transaction is not committed, what was moved belongs to nobody: the next run replaces it,
+    /// and it is removed when the job ends otherwise.
     pub(super) fn install(&self, data: &DataDir, tx: &Transaction<'_>, job: &str, key: i64) -> Result<(), EngineError> {
         let target = data.job_results(job)?;
         let parent = anser_core::storage::folder_of(&target);
@@ -142,13 +95,19 @@ impl ResultFolder {
         tx.execute("DELETE FROM job_results WHERE job = ?1", [key])?;
         for (position, name) in names.iter().enumerate() {
             let path = self.folder.join(name);
-            let bytes = fs::metadata(&path).map_err(|e| EngineError::io("read", &path, e))?.len();
+            let file = File::open(&path).map_err(|e| EngineError::io("open", &path, e))?;
+            let bytes = file.metadata().map_err(|e| EngineError::io("read", &path, e))?.len();
+            file.sync_all().map_err(|e| EngineError::io("write", &path, e))?;
             tx.execute(
                 "INSERT INTO job_results (job, position, name, content_type, bytes) VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![key, position as i64, name, content_type(name), bytes as i64],
             )?;
         }
-        fs::rename(&self.folder, &target).map_err(|e| EngineError::io("move", &self.folder, e))
+        sync_folder(&self.folder)?;
+        pass(Moment::BeforeMove)?;
+        fs::rename(&self.folder, &target).map_err(|e| EngineError::io("move", &self.folder, e))?;
+        sync_folder(parent)?;
+        pass(Moment::AfterMove)
     }
 }
 
@@ -167,14 +126,24 @@ impl TableWriter {
     /// Ends the table.
     pub(crate) fn finish(self) -> Result<(), EngineError> {
         let Self { writer, path } = self;
-        writer.close().map(|_| ()).map_err(|e| parquet_error("write", &path, e))
+        let mut file = writer.into_inner().map_err(|e| parquet_error("write", &path, e))?;
+        file.flush().map_err(|e| EngineError::io("write", &path, e))
     }
+}
+
+/// Writes the names in a folder to the disk, where the system can do that.
+fn sync_folder(folder: &Path) -> Result<(), EngineError> {
+    if cfg!(unix) {
+        let synced = File::open(folder).and_then(|opened| opened.sync_all());
+        synced.map_err(|e| EngineError::io("write", folder, e))?;
+    }
+    Ok(())
 }
 
 fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("json") => "application/json",
-        Some("parquet") => PARQUET,
+        Some("parquet") => ResultFormat::Parquet.content_type(),
         Some("svg") => "image/svg+xml",
         Some("png") => "image/png",
         Some("html") => "text/html; charset=utf-8",
@@ -232,43 +201,7 @@ impl Engine {
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| failed(std::io::Error::other(e)))?;
         let schema = builder.schema().clone();
         let batches = builder.build().map_err(|e| failed(std::io::Error::other(e)))?;
-        super::results::convert(format, &schema, batches, out).map_err(|e| failed(std::io::Error::other(e)))
-    }
-}
-
-fn convert(
-    format: ResultFormat,
-    schema: &SchemaRef,
-    batches: impl Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>,
-    out: &mut (dyn Write + Send),
-) -> Result<(), arrow::error::ArrowError> {
-    match format {
-        // Copied as it is before this is called.
-        ResultFormat::Parquet => Ok(()),
-        ResultFormat::Arrow => {
-            let mut writer = arrow::ipc::writer::StreamWriter::try_new(out, schema)?;
-            batches.into_iter().try_for_each(|batch| writer.write(&batch?))?;
-            writer.finish()
-        }
-        ResultFormat::Csv => {
-            let mut writer = arrow::csv::Writer::new(out);
-            let mut none = true;
-            for batch in batches {
-                none = false;
-                writer.write(&batch?)?;
-            }
-            if none { writer.write(&RecordBatch::new_empty(schema.clone())) } else { Ok(()) }
-        }
-        ResultFormat::Json => {
-            let mut writer = arrow::json::ArrayWriter::new(out);
-            batches.into_iter().try_for_each(|batch| writer.write(&batch?))?;
-            writer.finish()
-        }
-        ResultFormat::JsonLines => {
-            let mut writer = arrow::json::LineDelimitedWriter::new(out);
-            batches.into_iter().try_for_each(|batch| writer.write(&batch?))?;
-            writer.finish()
-        }
+        formats::convert(format, &schema, batches, out).map_err(|e| failed(std::io::Error::other(e)))
     }
 }
 

@@ -13,12 +13,15 @@ use super::kind::AnalysisParts;
 use super::rows::{RowFile, RowWriter};
 use super::{AnalysisRequest, AnalysisSource};
 use crate::ingest::Ingester;
+use crate::jobs::{Moment, pass};
 use crate::{EngineError, IngestOptions};
 
 /// Written last: says that the other files are whole.
 const MARK: &str = "subject.json";
 const ROWS: &str = "rows.arrow";
 const VECTORS: &str = "vectors.f32";
+/// How many rows of a file were embedded when it was looked at last.
+const EMBEDDED: &str = "embedded";
 /// Folder of the store that a file is read into.
 const STORE: &str = "store";
 /// The one collection in it.
@@ -42,19 +45,29 @@ struct Mark {
     embedder: EmbedderInfo,
 }
 
+/// How a source is read.
+pub(super) struct Reading<'a> {
+    pub(super) parts: &'a AnalysisParts,
+    /// Where what is read goes, and where an earlier run of the same job may have left it.
+    pub(super) folder: &'a Path,
+    pub(super) cancel: &'a CancelToken,
+    pub(super) progress: &'a dyn Progress,
+    /// Called when something was reached that need not be done again.
+    pub(super) checkpoint: &'a dyn Fn() -> Result<(), EngineError>,
+}
+
 impl Subject {
-    /// Reads the source of `request` into `folder`, or opens what an earlier run of the same job read into it.
+    /// Reads the source of `request` into a folder, or opens what an earlier run of the same job read into it.
     /// `InvalidInput` when there are no documents.
-    pub(crate) fn open(
-        request: &AnalysisRequest,
-        parts: &AnalysisParts,
-        folder: &Path,
-        (cancel, progress): (&CancelToken, &dyn Progress),
-    ) -> Result<Self, EngineError> {
-        let name = request.source.name();
+    pub(super) fn open(request: &AnalysisRequest, reading: &Reading<'_>) -> Result<Self, EngineError> {
+        let (name, folder) = (request.source.name(), reading.folder);
         let embedder = match fs::read_to_string(folder.join(MARK)) {
             Ok(text) => EngineError::parse_stored::<Mark>(&text, "documents of", &name)?.embedder,
-            Err(_) => Self::collect(request, parts, folder, (cancel, progress))?,
+            Err(_) => {
+                let embedder = collect(request, reading)?;
+                (reading.checkpoint)()?;
+                embedder
+            }
         };
         let vectors = Vectors::map(&folder.join(VECTORS), embedder.dimension)?;
         let rows = RowFile::new(folder.join(ROWS));
@@ -72,44 +85,10 @@ impl Subject {
         Ok(Self { name, embedder, ids, vectors, rows })
     }
 
-    fn collect(
-        request: &AnalysisRequest,
-        parts: &AnalysisParts,
-        folder: &Path,
-        (cancel, progress): (&CancelToken, &dyn Progress),
-    ) -> Result<EmbedderInfo, EngineError> {
-        let path = match &request.source {
-            AnalysisSource::Collection { name, .. } => {
-                let collection = parts.store.get(name)?;
-                return write(&collection, request, folder, (cancel, progress));
-            }
-            AnalysisSource::Path { path, .. } => path.clone(),
-            AnalysisSource::Upload { file, .. } => parts.files.held_path(file)?,
-        };
-        let (AnalysisSource::Path { format, fields, .. } | AnalysisSource::Upload { format, fields, .. }) =
-            &request.source
-        else {
-            return Err(EngineError::internal("a collection is no file"));
-        };
-        let data = DataDir::open(folder.join(STORE))?;
-        let store = Store::open(&data, IndexOptions::default())?;
-        let mut options = IngestOptions { format: *format, fields: fields.clone(), ..IngestOptions::default() };
-        if let AnalysisSource::Upload { file, .. } = &request.source {
-            let stored = parts.files.get(file)?;
-            options.format = options.format.or_else(|| crate::FileFormat::from_path(Path::new(&stored.filename)));
-            options.name = Some(stored.filename);
-        }
-        let ingester = Ingester { store: &store, models: &parts.models };
-        let report = ingester.file(TEMPORARY, &path, &options, progress, cancel)?;
-        if report.rejected > 0 {
-            let first = report.errors.first().map(|error| format!("; the first: {error}")).unwrap_or_default();
-            progress.note(&format!("{} of {} rows were left out{first}", report.rejected, report.rows));
-        }
-        let embedder = write(store.get(TEMPORARY)?.as_ref(), request, folder, (cancel, progress))?;
-        drop(store);
-        let store = folder.join(STORE);
-        fs::remove_dir_all(&store).map_err(|e| EngineError::io("remove", &store, e))?;
-        Ok(embedder)
+    /// Memory that the ids take, and the mapped vectors once all of them were touched, in bytes.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let ids: usize = self.ids.iter().map(|id| size_of::<DocumentId>() + id.as_str().len()).sum();
+        (ids + self.vectors.len() * self.vectors.dimension() * size_of::<f32>()) as u64
     }
 
     /// How many documents there are; at least 1.
@@ -133,13 +112,66 @@ impl Subject {
     }
 }
 
+/// Reads the source into files of the folder.
+fn collect(request: &AnalysisRequest, reading: &Reading<'_>) -> Result<EmbedderInfo, EngineError> {
+    let parts = reading.parts;
+    let path = match &request.source {
+        AnalysisSource::Collection { name, .. } => {
+            return write(parts.store.get(name)?.as_ref(), request, reading);
+        }
+        AnalysisSource::Path { path, .. } => path.clone(),
+        AnalysisSource::Upload { file, .. } => parts.files.held_path(file)?,
+    };
+    let (AnalysisSource::Path { format, fields, .. } | AnalysisSource::Upload { format, fields, .. }) =
+        &request.source
+    else {
+        return Err(EngineError::internal("a collection is no file"));
+    };
+    let data = DataDir::open(reading.folder.join(STORE))?;
+    let store = Store::open(&data, IndexOptions::default())?;
+    credit(&store, reading)?;
+    let mut options = IngestOptions { format: *format, fields: fields.clone(), ..IngestOptions::default() };
+    if let AnalysisSource::Upload { file, .. } = &request.source {
+        let stored = parts.files.get(file)?;
+        options.format = options.format.or_else(|| crate::FileFormat::from_path(Path::new(&stored.filename)));
+        options.name = Some(stored.filename);
+    }
+    let ingester = Ingester { store: &store, models: &parts.models };
+    let report = ingester.file(TEMPORARY, &path, &options, reading.progress, reading.cancel)?;
+    if report.rejected > 0 {
+        let first = report.errors.first().map(|error| format!("; the first: {error}")).unwrap_or_default();
+        reading.progress.note(&format!("{} of {} rows were left out{first}", report.rejected, report.rows));
+    }
+    let embedder = write(store.get(TEMPORARY)?.as_ref(), request, reading)?;
+    drop(store);
+    let store = reading.folder.join(STORE);
+    fs::remove_dir_all(&store).map_err(|e| EngineError::io("remove", &store, e))?;
+    Ok(embedder)
+}
+
+/// Looks how many rows of a file earlier runs embedded. When there are more than the last time, crashes before do not
+/// count: the job gets further.
+fn credit(store: &Store, reading: &Reading<'_>) -> Result<(), EngineError> {
+    let path = reading.folder.join(EMBEDDED);
+    let before: u64 = fs::read_to_string(&path).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let now = match store.get(TEMPORARY) {
+        Ok(collection) => collection.info()?.documents,
+        Err(_) => return Ok(()),
+    };
+    if now > before {
+        (reading.checkpoint)()?;
+        storage::write_atomic(&path, now.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
 /// Writes one moment of a collection into files of `folder`.
 fn write(
     collection: &Collection,
     request: &AnalysisRequest,
-    folder: &Path,
-    (cancel, progress): (&CancelToken, &dyn Progress),
+    reading: &Reading<'_>,
 ) -> Result<EmbedderInfo, EngineError> {
+    let (folder, progress) = (reading.folder, reading.progress);
     let embedder = collection.embedder().clone();
     progress.start("reading documents", Some(collection.info()?.documents as u64), ProgressUnit::Items);
     let mut vectors = VectorFile::create(&folder.join(VECTORS), embedder.dimension)?;
@@ -147,7 +179,8 @@ fn write(
     let (mut read, mut failure) = (0_u64, None);
     let scanned = collection.scan(request.source.filter(), &mut |scanned| {
         let mut take = || -> Result<(), EngineError> {
-            cancel.check()?;
+            reading.cancel.check()?;
+            pass(Moment::Read)?;
             vectors.push(scanned.embedding.as_slice())?;
             rows.push(scanned.document.clone())?;
             read += 1;

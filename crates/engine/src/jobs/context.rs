@@ -2,15 +2,14 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anser_core::{Progress, ProgressUnit, StopSignal, TrainingMetrics};
-use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::{EventLevel, Job, JobEvent, events, record};
+use super::line::{Line, StagedProgress};
+use super::memory::{MemoryBudget, Reservation, in_words};
+use super::{EventLevel, Job, JobEvent, JobState, record};
 use crate::EngineError;
-use crate::control::ControlDatabase;
 
 /// Handed to a kind of job.
 pub(crate) struct JobContext<'a> {
@@ -18,22 +17,10 @@ pub(crate) struct JobContext<'a> {
     pub(super) job: &'a Job,
     pub(super) folder: PathBuf,
     pub(super) observer: RefCell<&'a mut dyn FnMut(&JobEvent)>,
+    pub(super) memory: &'a MemoryBudget,
 }
 
-/// What goes back and forth between a job at work and the database.
-pub(super) struct Line<'a> {
-    database: &'a ControlDatabase,
-    key: i64,
-    stop: StopSignal,
-    waiting: Mutex<Vec<JobEvent>>,
-    /// Held while waiting events are written, so that they are written in their order.
-    writing: Mutex<()>,
-    done: AtomicU64,
-    /// Told what the work tells.
-    watcher: &'a dyn Progress,
-}
-
-impl JobContext<'_> {
+impl<'a> JobContext<'a> {
     /// The job as it was when it was taken up.
     pub(crate) fn job(&self) -> &Job {
         self.job
@@ -51,19 +38,19 @@ impl JobContext<'_> {
 
     /// Set when the job is to pause or to be given up.
     pub(crate) fn stop(&self) -> &StopSignal {
-        &self.line.stop
+        self.line.stop()
     }
 
     /// Writes into the job's log, durably within a quarter of a second.
     pub(crate) fn log(&self, level: EventLevel, message: impl Into<String>, metrics: Option<TrainingMetrics>) {
         let event = JobEvent::now(level, message, metrics);
         (*self.observer.borrow_mut())(&event);
-        self.line.waiting.lock().push(event);
+        self.line.push(event);
     }
 
     /// Says how much of the work is done.
     pub(crate) fn set_done(&self, done: u64) {
-        self.line.done.store(done, Ordering::Relaxed);
+        self.line.set_done(done);
     }
 
     /// Writes what was logged so far.
@@ -80,68 +67,41 @@ impl JobContext<'_> {
         })
     }
 
-    /// For work that tells its progress, a download for one: what begins is logged.
-    pub(crate) fn progress(&self) -> impl Progress {
-        LoggedProgress(self.line)
-    }
-}
-
-/// Logs what begins and what is remarked.
-struct LoggedProgress<'a>(&'a Line<'a>);
-
-impl Progress for LoggedProgress<'_> {
-    fn start(&self, what: &str, total: Option<u64>, unit: ProgressUnit) {
-        self.0.waiting.lock().push(JobEvent::info(what));
-        self.0.watcher.start(what, total, unit);
+    /// For work in stages: what begins is logged and becomes the stage of the job, whose figures are then those of the
+    /// stage; all of it is durable within a quarter of a second and shown to whoever watches. While the job is validated,
+    /// its figures stay as they are.
+    pub(crate) fn progress(&self) -> impl Progress + use<'a> {
+        StagedProgress { line: self.line, counted: self.job.state != JobState::Validating }
     }
 
-    fn set(&self, done: u64) {
-        self.0.watcher.set(done);
-    }
-
-    fn note(&self, message: &str) {
-        self.0.waiting.lock().push(JobEvent::info(message));
-        self.0.watcher.note(message);
-    }
-
-    fn finish(&self) {
-        self.0.watcher.finish();
-    }
-}
-
-impl<'a> Line<'a> {
-    pub(super) fn new(database: &'a ControlDatabase, key: i64, done: u64, watcher: &'a dyn Progress) -> Self {
-        Self {
-            database,
-            key,
-            stop: StopSignal::default(),
-            waiting: Mutex::default(),
-            writing: Mutex::default(),
-            done: AtomicU64::new(done),
-            watcher,
-        }
-    }
-
-    pub(super) fn stop(&self) -> &StopSignal {
-        &self.stop
-    }
-
-    /// Writes what was logged since the last time. What could not be written waits for the next.
-    pub(super) fn flush(&self) -> Result<(), EngineError> {
-        let _writing = self.writing.lock();
-        let events = std::mem::take(&mut *self.waiting.lock());
-        if events.is_empty() {
-            return Ok(());
-        }
-        let done = self.done.load(Ordering::Relaxed) as i64;
-        let written = self.database.write(|tx| {
-            events.iter().try_for_each(|event| events::append(tx, self.key, event))?;
-            tx.execute("UPDATE jobs SET done = ?2 WHERE key = ?1", [self.key, done])?;
+    /// Says that what was done so far need not be done again after a crash, so that crashes before it count no more.
+    pub(crate) fn checkpoint(&self) -> Result<(), EngineError> {
+        self.line.database.write(|tx| {
+            tx.execute("UPDATE jobs SET crashes = 0 WHERE key = ?1", [self.line.key])?;
             Ok(())
+        })
+    }
+
+    /// Waits until jobs of this process leave `bytes` of memory for this one, which it has until the reservation is dropped.
+    /// `TooLarge` when they never could, `Cancelled` when the job is to stop.
+    pub(crate) fn reserve_memory(&self, bytes: u64) -> Result<Reservation<'a>, EngineError> {
+        let progress = self.progress();
+        let mut waited = false;
+        let reserved = self.memory.reserve(bytes, &self.stop().token(), |held| {
+            waited = true;
+            let (needed, held, bound) = (in_words(bytes), in_words(held), in_words(self.memory.bound()));
+            progress.start("waiting for memory", None, ProgressUnit::Items);
+            progress.note(&format!("The job needs {needed} of memory; other jobs hold {held} of {bound}"));
         });
-        if written.is_err() {
-            self.waiting.lock().splice(0..0, events);
+        if waited {
+            progress.finish();
         }
-        written
+        reserved
+    }
+
+    /// The most memory that this process had resident since the job was taken up, in bytes; `None` where the system does
+    /// not tell. Exact when the job set a new mark, else the largest of several samples a second.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        self.line.peak()
     }
 }

@@ -5,10 +5,15 @@
 //! the wish into the table, and the worker, in whatever process, reads it several times a second.
 
 mod context;
+mod delete;
 mod events;
+mod faults;
 mod kind;
+mod line;
 mod lock;
+mod memory;
 mod record;
+mod resident;
 mod runner;
 mod state;
 mod table;
@@ -24,8 +29,12 @@ use serde::{Deserialize, Serialize};
 use crate::{Engine, EngineError, Page, PageRequest};
 pub(crate) use context::JobContext;
 pub(crate) use events::{append as append_event, last_step, metrics as step_metrics, parse_metrics};
+#[cfg(test)]
+pub(crate) use faults::with_faults;
+pub(crate) use faults::{Moment, pass};
 pub(crate) use kind::{JobEnd, JobKind};
-pub(crate) use record::write_detail;
+pub(crate) use memory::{MemoryBudget, in_words};
+pub(crate) use record::{write_detail, write_done};
 pub use runner::{JobRunner, RunnerOptions};
 pub use state::JobState;
 pub(crate) use table::{Jobs, NewJob};
@@ -33,9 +42,9 @@ pub(crate) use table::{Jobs, NewJob};
 /// One job, of any kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Job {
-    /// `ftjob-…` for fine-tuning.
+    /// `ftjob-…` for fine-tuning, `job-…` for everything else.
     pub id: String,
-    /// Which kind: `fine_tuning`.
+    /// Which kind: `fine_tuning`, `cluster`, `outliers`, …
     pub kind: String,
     /// How far it is.
     pub state: JobState,
@@ -69,15 +78,31 @@ pub enum JobWish {
     Cancel,
 }
 
-/// How far work is.
+/// How far work is. Work in stages counts each stage by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct JobProgress {
-    /// Units done.
+    /// What is being done, for work in stages that has begun and not succeeded yet.
+    pub stage: Option<String>,
+    /// Units done, of the stage where there is one.
     pub done: u64,
     /// Units in all, once that is known.
     pub total: Option<u64>,
-    /// What a unit is: `steps`.
+    /// What a unit is: `steps`, `documents`, `items`, `bytes`.
     pub unit: String,
+    /// Seconds that the stage of a running job still takes if it goes on as fast as it went so far.
+    pub eta_seconds: Option<u64>,
+    /// Milliseconds since 1970 at which the stage began.
+    #[serde(skip)]
+    pub(crate) stage_started_at: Option<i64>,
+}
+
+/// Which jobs to list; those for which everything that is given holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JobFilter {
+    /// Of this kind.
+    pub kind: Option<String>,
+    /// In this state.
+    pub state: Option<JobState>,
 }
 
 /// Why a job failed.
@@ -121,7 +146,12 @@ pub struct JobEvent {
 impl Engine {
     /// Jobs of every kind, newest first unless the page says otherwise.
     pub fn jobs(&self, page: &PageRequest) -> Result<Page<Job>, EngineError> {
-        self.jobs.list(None, page)
+        self.jobs.list(&JobFilter::default(), page)
+    }
+
+    /// Those jobs that a filter lets through, newest first unless the page says otherwise.
+    pub fn jobs_where(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>, EngineError> {
+        self.jobs.list(filter, page)
     }
 
     /// One job; `NotFound` when there is none of that id.
@@ -154,6 +184,12 @@ impl Engine {
     /// Queues a paused job again; it goes on where it was. `WrongState` when it is not paused.
     pub fn resume_job(&self, id: &str) -> Result<Job, EngineError> {
         self.jobs.resume(id)
+    }
+
+    /// Deletes a job that has ended, with its log and results. `WrongState` when it has not ended, and for fine-tuning,
+    /// whose figures the models that came of it refer to; `NotFound` when there is none of that id.
+    pub fn delete_job(&self, id: &str) -> Result<(), EngineError> {
+        self.jobs.delete(id)
     }
 
     /// Starts threads that run jobs until the runner is shut down or dropped.

@@ -1,6 +1,5 @@
 //! The table of jobs: making them, looking at them, and asking something of them.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, ToSql, Transaction, params};
 use serde_json::Value;
 
-use super::lock::JobLock;
-use super::{Job, JobEvent, JobKind, JobState, JobWish, events, record};
+use super::memory::MemoryBudget;
+use super::{Job, JobEvent, JobFilter, JobKind, JobState, JobWish, events, record};
 use crate::control::{ControlDatabase, Listing, list, unix_now};
 use crate::{EngineError, Page, PageRequest};
 
@@ -36,6 +35,8 @@ pub(crate) struct Jobs {
     pub(super) database: Arc<ControlDatabase>,
     pub(super) data: DataDir,
     pub(super) kinds: Vec<Box<dyn JobKind>>,
+    /// What jobs of this process may take together.
+    pub(super) memory: MemoryBudget,
     /// Counts what might interest a waiting worker of this process.
     news: Mutex<u64>,
     wake: Condvar,
@@ -47,8 +48,9 @@ impl Jobs {
         database: Arc<ControlDatabase>,
         data: DataDir,
         kinds: Vec<Box<dyn JobKind>>,
+        memory: MemoryBudget,
     ) -> Result<Self, EngineError> {
-        let jobs = Self { database, data, kinds, news: Mutex::new(0), wake: Condvar::new() };
+        let jobs = Self { database, data, kinds, memory, news: Mutex::new(0), wake: Condvar::new() };
         jobs.sweep()?;
         Ok(jobs)
     }
@@ -85,10 +87,12 @@ impl Jobs {
         self.database.read(|connection| record::get(connection, id))
     }
 
-    /// Jobs, of one kind or of all, newest first unless the page says otherwise.
-    pub(crate) fn list(&self, kind: Option<&str>, page: &PageRequest) -> Result<Page<Job>, EngineError> {
-        let values: [&dyn ToSql; 2] = [&kind, &kind];
-        self.database.read(|connection| Self::list_where(connection, "? IS NULL OR kind = ?", &values, page))
+    /// Jobs that a filter lets through, newest first unless the page says otherwise.
+    pub(crate) fn list(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>, EngineError> {
+        let (kind, state) = (&filter.kind, filter.state.map(JobState::as_str));
+        let values: [&dyn ToSql; 4] = [kind, kind, &state, &state];
+        let condition = "(? IS NULL OR kind = ?) AND (? IS NULL OR state = ?)";
+        self.database.read(|connection| Self::list_where(connection, condition, &values, page))
     }
 
     /// Jobs for which a condition, written in the code, holds.
@@ -182,31 +186,6 @@ impl Jobs {
     /// The folder in which a job works.
     pub(super) fn work_folder(&self, id: &str) -> Result<std::path::PathBuf, EngineError> {
         Ok(self.data.job(id)?.join(WORK_FOLDER))
-    }
-
-    /// Removes what an ended job worked with. What cannot be removed now is swept later.
-    pub(super) fn clean(&self, id: &str) {
-        let removed = self.work_folder(id).and_then(|folder| match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(EngineError::io("remove the folder", folder, error))
-            }
-            _ => Ok(()),
-        });
-        if let Err(error) = removed {
-            tracing::warn!(%error, job = id, "an ended job left something on the disk");
-        }
-    }
-
-    /// Removes what ended jobs left.
-    fn sweep(&self) -> Result<(), EngineError> {
-        for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
-            for id in self.database.read(|connection| record::in_state(connection, state))? {
-                if self.work_folder(&id)?.exists() && JobLock::try_take(&self.data, &id)?.is_some() {
-                    self.clean(&id);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

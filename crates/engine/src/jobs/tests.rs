@@ -10,8 +10,11 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::line::Line;
 use super::*;
 use crate::control::{ControlDatabase, new_id, setting, write_setting};
+
+mod stages;
 
 /// Does what the request of a job says: `validate` and `run` name an act each.
 #[derive(Default)]
@@ -57,6 +60,7 @@ impl JobKind for Acting {
             Some("fail") => return Err(EngineError::internal("the disk is on fire")),
             Some("panic") => panic!("the run panics"),
             Some("stop") => return Ok(JobEnd::Stopped),
+            Some("stages") => stages::work(context)?,
             Some("hang") => {
                 while context.stop().get().is_none() {
                     std::thread::sleep(Duration::from_millis(2));
@@ -102,7 +106,7 @@ impl World {
     fn open(folder: &TempDir, actor: &Arc<Actor>) -> Arc<Jobs> {
         let data = DataDir::open(folder.path()).unwrap();
         let database = Arc::new(ControlDatabase::open(&data.control_database()).unwrap());
-        Arc::new(Jobs::open(database, data, vec![Box::new(Acting(Arc::clone(actor)))]).unwrap())
+        Arc::new(Jobs::open(database, data, vec![Box::new(Acting(Arc::clone(actor)))], MemoryBudget::new(u64::MAX)).unwrap())
     }
 
     fn other_process(&self) -> Arc<Jobs> {
@@ -127,6 +131,10 @@ impl World {
 
     fn state(&self, id: &str) -> JobState {
         self.jobs.get(id).unwrap().state
+    }
+
+    fn key(&self, id: &str) -> i64 {
+        self.jobs.database.read(|connection| record::key(connection, id)).unwrap()
     }
 
     fn messages(&self, id: &str) -> Vec<String> {
@@ -478,18 +486,22 @@ fn jobs_are_counted_and_listed_by_page() {
     let counts = world.jobs.counts().unwrap();
     let acting = |state, count| ("acting".to_owned(), state, count);
     assert_eq!(counts, [acting(JobState::Cancelled, 1), acting(JobState::Queued, 4)]);
+    let kind = |kind: &str| JobFilter { kind: Some(kind.to_owned()), state: None };
+    let cancelled = JobFilter { kind: Some("acting".to_owned()), state: Some(JobState::Cancelled) };
+    let listed = world.jobs.list(&cancelled, &PageRequest::default()).unwrap().items;
+    assert_eq!(listed.iter().map(|job| &job.id).collect::<Vec<_>>(), [&ids[0]]);
     let page = PageRequest { limit: 2, ..PageRequest::default() };
-    let first = world.jobs.list(None, &page).unwrap();
+    let first = world.jobs.list(&JobFilter::default(), &page).unwrap();
     assert!(first.has_more);
     assert_eq!(first.items.iter().map(|job| &job.id).collect::<Vec<_>>(), [&ids[4], &ids[3]]);
     let rest = PageRequest { after: Some(ids[1].clone()), ..page };
-    let last = world.jobs.list(Some("acting"), &rest).unwrap();
+    let last = world.jobs.list(&kind("acting"), &rest).unwrap();
     assert_eq!((last.items.len(), last.has_more), (1, false));
-    assert!(world.jobs.list(Some("other"), &PageRequest::default()).unwrap().items.is_empty());
+    assert!(world.jobs.list(&kind("other"), &PageRequest::default()).unwrap().items.is_empty());
     for wrong in [
         PageRequest { after: Some("nothing".into()), ..PageRequest::default() },
         PageRequest { limit: 0, ..PageRequest::default() },
     ] {
-        assert_eq!(world.jobs.list(None, &wrong).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(world.jobs.list(&JobFilter::default(), &wrong).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 }

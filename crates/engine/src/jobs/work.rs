@@ -9,8 +9,9 @@ use std::time::Duration;
 use anser_core::{ErrorKind, NoProgress, Progress, StopReason, StopSignal};
 use rusqlite::{Transaction, params};
 
-use super::context::Line;
+use super::faults::{Moment, pass};
 use super::kind::Completion;
+use super::line::{Line, unit_of};
 use super::lock::JobLock;
 use super::{
     EventLevel, Job, JobContext, JobEnd, JobEvent, JobFailure, JobKind, JobState, JobWish, Jobs, events, record,
@@ -18,7 +19,7 @@ use super::{
 use crate::EngineError;
 
 /// How often a job at work writes its log and looks for wishes.
-const PULSE: Duration = Duration::from_millis(150);
+const PULSE: Duration = Duration::from_millis(200);
 /// How often somebody who follows a job of another process looks at it.
 const FOLLOW: Duration = Duration::from_millis(200);
 /// Crashes in a row, without any progress between them, after which a job is given up.
@@ -74,6 +75,7 @@ impl Jobs {
         let newest = || self.database.read(|connection| events::newest(connection, key));
         let mut seen = newest()?;
         let mut asked = None;
+        let mut followed = Followed { watcher: progress, stage: None };
         loop {
             let claimed = self.claim(id)?;
             if let Some(claim) = &claimed {
@@ -81,9 +83,14 @@ impl Jobs {
                 seen = newest()?;
             }
             let (fresh, last) = self.database.read(|connection| events::since(connection, key, seen))?;
-            fresh.iter().for_each(&mut *observer);
-            seen = last;
             let job = self.get(id)?;
+            if claimed.is_none() {
+                followed.look(&job);
+            }
+            // The watcher tells by itself what begins now.
+            let begun = followed.stage.as_ref().map(|(stage, _)| stage);
+            fresh.iter().filter(|event| Some(&event.message) != begun).for_each(&mut *observer);
+            seen = last;
             if job.state.is_final() || job.state == JobState::Paused {
                 return Ok(job);
             }
@@ -112,7 +119,8 @@ impl Jobs {
                 return Ok(false);
             }
             let crashes: i64 = tx.query_row(
-                "UPDATE jobs SET crashes = CASE WHEN done > crashed_at THEN 1 ELSE crashes + 1 END, crashed_at = max(done, crashed_at)
+                "UPDATE jobs SET crashes = CASE WHEN stage IS NULL AND done > crashed_at THEN 1 ELSE crashes + 1 END,
+                    crashed_at = CASE WHEN stage IS NULL THEN max(done, crashed_at) ELSE crashed_at END
                  WHERE id = ?1 RETURNING crashes",
                 [id],
                 |row| row.get(0),
@@ -194,7 +202,8 @@ impl Jobs {
         let folder = self.work_folder(id)?;
         std::fs::create_dir_all(&folder).map_err(|e| EngineError::io("create the folder", &folder, e))?;
         let line = Line::new(&self.database, claim.key, claim.job.progress.done, progress);
-        let context = JobContext { line: &line, job: &claim.job, folder, observer: RefCell::new(observer) };
+        let (observer, memory) = (RefCell::new(observer), &self.memory);
+        let context = JobContext { line: &line, job: &claim.job, folder, observer, memory };
         let outcome = std::thread::scope(|scope| {
             let (working, ended) = mpsc::channel::<()>();
             scope.spawn(|| self.pulse(&line, id, stop, &{ ended }));
@@ -220,6 +229,7 @@ impl Jobs {
     /// Beats while a job is worked at: writes its log and passes on wishes.
     fn pulse(&self, line: &Line<'_>, id: &str, stop: &StopSignal, ended: &mpsc::Receiver<()>) {
         while ended.recv_timeout(PULSE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            line.sample();
             if let Some(reason) = stop.get() {
                 line.stop().stop(reason);
             }
@@ -261,6 +271,7 @@ impl Jobs {
                 Outcome::Done(completion) => {
                     let after = completion(tx)?;
                     end(tx, &job, JobState::Succeeded)?;
+                    pass(Moment::BeforeCommit)?;
                     return Ok(Some(after));
                 }
                 Outcome::Stopped => put_aside(tx, &job, aside)?,
@@ -269,7 +280,10 @@ impl Jobs {
             Ok(None)
         });
         match settled {
-            Ok(Some(after)) => after(),
+            Ok(Some(after)) => {
+                after();
+                pass(Moment::AfterCommit)?;
+            }
             Ok(None) => {}
             // The end itself could not be written, for instance because a result was in the way.
             Err(error) => {
@@ -282,6 +296,36 @@ impl Jobs {
             }
         }
         Ok(())
+    }
+}
+
+/// Shows a watcher how far a job of another process is.
+struct Followed<'a> {
+    watcher: &'a dyn Progress,
+    /// The stage that was begun last, and when.
+    stage: Option<(String, Option<i64>)>,
+}
+
+impl Followed<'_> {
+    fn look(&mut self, job: &Job) {
+        let now = &job.progress;
+        let stage = now.stage.clone().map(|stage| (stage, now.stage_started_at));
+        if stage != self.stage {
+            if self.stage.is_some() {
+                self.watcher.finish();
+            }
+            if let Some((name, _)) = &stage {
+                self.watcher.start(name, now.total, unit_of(&now.unit));
+            }
+            self.stage = stage;
+        }
+        if self.stage.is_some() {
+            self.watcher.set(now.done);
+        }
+        let over = job.state.is_final() || job.state == JobState::Paused;
+        if over && self.stage.take().is_some() {
+            self.watcher.finish();
+        }
     }
 }
 
