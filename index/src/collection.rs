@@ -244,6 +244,12 @@ impl Collection {
         })
     }
 
+    /// What a filter lets through, and which of its attributes no document has.
+    pub fn explain_filter(&self, filter: &Filter) -> Result<FilterExplain> {
+        let database = self.database()?;
+        database.reader()?.transact(|connection| Ok(self.allowed.get(filter, database, connection)?.explain.clone()))
+    }
+
     /// Runs `read` on one state of the database and the vectors of that state.
     fn on_snapshot<T>(&self, mut read: impl FnMut(&Connection, &Snapshot) -> Result<T>) -> Result<T> {
         let database = self.database()?;

@@ -15,6 +15,7 @@ mod upkeep;
 
 pub use ann::SearchMethod;
 pub use collection::{Collection, CollectionInfo, SearchExplain, SearchOutcome, SearchParams};
+pub use collection::{FilterExplain, RankOutcome, RankParams, RankQuery, RankedDocument, UnknownKey};
 pub use database::{NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
 pub use error::{IndexError, Result};
 pub use filter::{Filter, FilterPlace};

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, Embedding, Error, Reranker, ScoredChunk};
-use anser_index::{Collection, SearchExplain, SearchParams};
+use anser_index::{Collection, Filter, SearchExplain, SearchParams};
 use serde::Serialize;
 
 use crate::{Engine, EngineError};
@@ -41,11 +41,13 @@ pub struct SearchRequest {
     pub exact: Option<bool>,
     /// Hits with a lower cosine are left out.
     pub min_score: Option<f32>,
+    /// Only documents that this lets through; the search is then exact.
+    pub filter: Option<Filter>,
 }
 
 impl Default for SearchRequest {
     fn default() -> Self {
-        Self { query: String::new(), vector: None, limit: 10, rerank: false, exact: None, min_score: None }
+        Self { query: String::new(), vector: None, limit: 10, rerank: false, exact: None, min_score: None, filter: None }
     }
 }
 
@@ -146,7 +148,7 @@ fn fetch_distinct(
     let mut round = 1;
     loop {
         cancel.check()?;
-        let params = SearchParams { k: fetch, exact: request.exact, ef_search: None };
+        let params = SearchParams { exact: request.exact, filter: request.filter.clone(), ..SearchParams::new(fetch) };
         let outcome = collection.search(query, &params)?;
         let exhausted = outcome.hits.len() < fetch;
         let mut hits = drop_duplicates(outcome.hits);

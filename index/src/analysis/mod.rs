@@ -4,11 +4,13 @@
 
 mod class_tfidf;
 mod density;
+mod directions;
 mod diversity;
 mod folds;
 mod kmeans;
 mod lloyd;
 mod logistic;
+mod mmr;
 mod nearest;
 mod near_duplicates;
 mod neighbours;
@@ -29,6 +31,7 @@ pub use diversity::{DiversityFigures, diversity};
 pub use folds::{shuffled_folds, stratified_draw, stratified_folds, stratified_held_out};
 pub use kmeans::{Cluster, ClusterCount, Clustering, CountScore, KMeansOptions, spherical_kmeans};
 pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};
+pub use mmr::maximal_marginal_relevance;
 pub use near_duplicates::{NearDuplicateOptions, NearDuplicates, near_duplicates};
 pub use neighbours::{NeighbourOptions, NeighbourSearch, Neighbours, nearest_among, nearest_neighbours};
 pub use outliers::{OutlierScore, outlier_scores};

@@ -18,8 +18,8 @@ use parking_lot::{Mutex, RwLock};
 
 pub(crate) use hnsw::{HnswParams, build as build_graph};
 pub(crate) use segment::{Segment, SegmentFiles, write_graph, write_vectors};
-pub(crate) use snapshot::{Part, Snapshot};
-pub(crate) use vectors::{from_blob, to_blob, wrong_dimension};
+pub(crate) use snapshot::{Found, Part, Snapshot};
+pub(crate) use vectors::{dot, from_blob, to_blob, wrong_dimension};
 
 use crate::Result;
 

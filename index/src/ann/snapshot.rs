@@ -154,6 +154,49 @@ impl Snapshot {
         let hits = top.into_best_first().into_iter().map(|s| (s.row, s.score.clamp(-1.0, 1.0))).collect();
         Ok(Found { hits, method })
     }
+
+    /// The `k` hits for `query` among the chunks `allowed`, which ascend: compared with every one of them.
+    pub(crate) fn search_among(
+        &self,
+        query: &Embedding,
+        k: usize,
+        allowed: &[ChunkId],
+    ) -> Result<Vec<(ChunkId, f32)>> {
+        if query.dimension() != self.dimension {
+            return Err(wrong_dimension(query.dimension(), self.dimension));
+        }
+        let query = query.as_slice();
+        let mut hits = self.scan(k, Some(allowed), &|_, vector| Some(dot(query, vector)));
+        hits.iter_mut().for_each(|(_, score)| *score = score.clamp(-1.0, 1.0));
+        Ok(hits)
+    }
+
+    /// The `k` chunks with the highest scores, best first. Every vector is scored, or every one of the chunks `allowed`,
+    /// which ascend; what has no score is left out.
+    pub(crate) fn scan(
+        &self,
+        k: usize,
+        allowed: Option<&[ChunkId]>,
+        score: &dyn Fn(ChunkId, &[f32]) -> Option<f32>,
+    ) -> Vec<(ChunkId, f32)> {
+        let mut top = Top::new(k.min(self.len()));
+        let segments = self.segments.iter().map(|part| (&part.segment.vectors, &part.removed));
+        let tail = self.tail.iter().map(|block| (&block.vectors, &block.removed));
+        for (vectors, removed) in segments.chain(tail) {
+            let mut offer = |row: u32, id: ChunkId, vector: &[f32]| {
+                if !removed.contains(row)
+                    && let Some(score) = score(id, vector)
+                {
+                    top.offer(score, id);
+                }
+            };
+            match allowed {
+                None => vectors.iter().for_each(|(row, id, vector)| offer(row, id, vector)),
+                Some(allowed) => vectors.each_of(allowed, &mut offer),
+            }
+        }
+        top.into_best_first().into_iter().map(|s| (s.row, s.score)).collect()
+    }
 }
 
 impl Part {

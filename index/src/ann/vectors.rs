@@ -10,6 +10,9 @@ use crate::{IndexError, Result};
 /// Accumulators of the dot product: enough independent sums to fill the vector units without any intrinsic.
 const LANES: usize = 16;
 
+/// A row is looked up by its id where fewer than one row in so many is wanted.
+const LOOKUP_BELOW: usize = 32;
+
 /// Dot product of two vectors of equal length; of unit vectors it is their cosine. The order of additions is fixed, so
 /// the same two vectors give the same bits wherever they are stored.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -119,6 +122,26 @@ impl Vectors {
         rows.enumerate().map(|(row, (id, vector))| (row as u32, ChunkId(*id), vector))
     }
 
+    /// Shows `each` the rows of the chunks `wanted`, which ascend, in order. Few are looked up, many are met on the way
+    /// through all rows.
+    pub(crate) fn each_of(&self, wanted: &[ChunkId], each: &mut dyn FnMut(u32, ChunkId, &[f32])) {
+        if wanted.len() < self.rows / LOOKUP_BELOW {
+            for id in wanted {
+                if let Some(row) = self.find(*id) {
+                    each(row, *id, self.row(row as usize));
+                }
+            }
+            return;
+        }
+        let mut wanted = wanted.iter().copied().peekable();
+        for (row, id, vector) in self.iter() {
+            while wanted.next_if(|next| *next < id).is_some() {}
+            if wanted.next_if_eq(&id).is_some() {
+                each(row, id, vector);
+            }
+        }
+    }
+
     fn mask(&self) -> usize {
         (1usize << self.shift) - 1
     }
@@ -177,6 +200,23 @@ mod tests {
         assert_eq!(vectors.row(3), &[] as &[f32]);
         assert_eq!(vectors.id(0), Some(ChunkId(3)));
         assert_eq!(vectors.iter().count(), 3);
+    }
+
+    #[test]
+    fn wanted_rows_are_met_in_order_whether_few_or_many() {
+        let rows: Vec<[f32; 1]> = (0..500u16).map(|i| [f32::from(i)]).collect();
+        let ids = (0..500u64).map(|i| ChunkId(i * 2));
+        let vectors = Vectors::from_rows(1, ids.zip(rows.iter().map(<[f32; 1]>::as_slice))).unwrap();
+        for wanted in [vec![], vec![0, 1, 998, 2000], (0..1000).collect::<Vec<u64>>()] {
+            let wanted: Vec<ChunkId> = wanted.into_iter().map(ChunkId).collect();
+            let mut met = Vec::new();
+            vectors.each_of(&wanted, &mut |row, id, vector| {
+                assert_eq!((id.0, vector[0].to_bits()), (u64::from(row) * 2, (row as f32).to_bits()));
+                met.push(id);
+            });
+            let there: Vec<ChunkId> = wanted.into_iter().filter(|id| id.0 % 2 == 0 && id.0 < 1000).collect();
+            assert_eq!(met, there);
+        }
     }
 
     #[test]

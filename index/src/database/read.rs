@@ -160,6 +160,105 @@ impl Database {
         Ok(found)
     }
 
+    /// Shows `each` the attributes of every document that has chunks, with the chunks.
+    pub(crate) fn each_attributes(
+        &self,
+        connection: &Connection,
+        each: &mut dyn FnMut(&Attributes, &[ChunkId]),
+    ) -> Result<()> {
+        // The join goes through the documents once; the index of the chunks by document holds all that is asked of them.
+        let sql = "SELECT d.key, d.attributes, k.chunk_id FROM documents d CROSS JOIN chunks k ON k.document = d.key \
+                   ORDER BY d.key";
+        let failed = || self.failed("read the attributes of");
+        let mut select = connection.prepare_cached(sql).map_err(failed())?;
+        let mut rows = select.query([]).map_err(failed())?;
+        let mut last: Option<(i64, Attributes)> = None;
+        let mut chunks: Vec<ChunkId> = Vec::new();
+        while let Some(row) = rows.next().map_err(failed())? {
+            let key: i64 = row.get(0).map_err(failed())?;
+            if last.as_ref().is_none_or(|(last, _)| *last != key)
+                && let Some((_, before)) = last.replace((key, attributes(row, 1).map_err(failed())?))
+            {
+                each(&before, &chunks);
+                chunks.clear();
+            }
+            chunks.push(ChunkId(row.get::<_, i64>(2).map_err(failed())? as u64));
+        }
+        if let Some((_, attributes)) = last {
+            each(&attributes, &chunks);
+        }
+        Ok(())
+    }
+
+    /// The chunks of the documents called `ids`, ascending; unknown ids have none.
+    pub(crate) fn chunks_of(&self, connection: &Connection, ids: &[DocumentId]) -> Result<Vec<ChunkId>> {
+        let sql = "SELECT k.chunk_id FROM documents d JOIN chunks k ON k.document = d.key WHERE d.id = ?1";
+        let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+        let mut found = Vec::new();
+        for id in ids {
+            let chunks = select.query_map([id.as_str()], |row| row.get::<_, i64>(0));
+            let chunks: Vec<i64> = chunks.and_then(Iterator::collect).map_err(self.failed("read"))?;
+            found.extend(chunks.into_iter().map(|chunk| ChunkId(chunk as u64)));
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// The same chunks with their documents' keys; those that `connection` does not see are left out.
+    pub(crate) fn documents_of(
+        &self,
+        connection: &Connection,
+        chunks: &[(ChunkId, f32)],
+    ) -> Result<Vec<(ChunkId, f32, i64)>> {
+        let sql = "SELECT document FROM chunks WHERE chunk_id = ?1";
+        let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+        let mut found = Vec::with_capacity(chunks.len());
+        for (id, score) in chunks {
+            let document = select.query_row([id.0 as i64], |row| row.get(0)).optional();
+            found.extend(document.map_err(self.failed("read"))?.map(|document| (*id, *score, document)));
+        }
+        Ok(found)
+    }
+
+    /// The vectors of some chunks; those that `connection` does not see are left out.
+    pub(crate) fn vectors_of(
+        &self,
+        connection: &Connection,
+        chunks: &[ChunkId],
+    ) -> Result<HashMap<ChunkId, Embedding>> {
+        let sql = "SELECT embedding FROM chunks WHERE chunk_id = ?1";
+        let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+        let mut found = HashMap::with_capacity(chunks.len());
+        for id in chunks {
+            let blob = select.query_row([id.0 as i64], |row| row.get::<_, Vec<u8>>(0)).optional();
+            if let Some(blob) = blob.map_err(self.failed("read"))? {
+                found.insert(*id, from_blob(*id, &blob, self.identity.embedder.dimension)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The normalised mean of the vectors of a document's chunks; `None` when it has none or is not there.
+    pub(crate) fn mean_vector(&self, id: &DocumentId) -> Result<Option<Embedding>> {
+        let sql = "SELECT k.chunk_id, k.embedding FROM documents d JOIN chunks k ON k.document = d.key \
+                   WHERE d.id = ?1 ORDER BY k.ordinal";
+        let blobs: Vec<(i64, Vec<u8>)> = self.reader()?.transact(|connection| {
+            let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+            let rows = select.query_map([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)));
+            rows.and_then(Iterator::collect).map_err(self.failed("read"))
+        })?;
+        let dimension = self.identity.embedder.dimension;
+        let vector = |(chunk, blob): &(i64, Vec<u8>)| from_blob(ChunkId(*chunk as u64), blob, dimension);
+        let vectors: Vec<Embedding> = blobs.iter().map(vector).collect::<Result<_>>()?;
+        let mut sum = vec![0.0f32; dimension];
+        for vector in &vectors {
+            sum.iter_mut().zip(vector.as_slice()).for_each(|(s, v)| *s += v);
+        }
+        // Vectors that cancel out have no mean direction; then the first chunk stands for all.
+        Ok(Embedding::normalize(sum).ok().or_else(|| vectors.into_iter().next()))
+    }
+
     /// Every document that has chunks, in order of id, with the mean of their vectors. One row is held at a time besides
     /// the result.
     pub(crate) fn scan(

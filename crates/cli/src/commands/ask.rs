@@ -2,9 +2,11 @@
 
 use anser_core::Answer;
 use anser_core::CancelToken;
-use anser_engine::{AnswerEvent, AnswerRequest, Engine};
+use anser_engine::{AnswerEvent, AnswerRequest, Engine, EngineError};
 use clap::Args;
 
+use super::analysis::parse_condition;
+use super::search::note_unknown_keys;
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -14,7 +16,7 @@ use crate::terminal::Terminal;
 /// Arguments of `anser ask`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser ask faq \"how long can I take to return something?\"\n  anser ask reviews \"do people like the coffee pods?\" --passages 4 --json\n  anser ask faq --model ft:SmolLM2-135M-Instruct:anser:faq:0198… \"do you ship abroad?\""
+    after_help = "Examples:\n  anser ask faq \"how long can I take to return something?\"\n  anser ask reviews \"do people like the coffee pods?\" --where 'score >= 4' --passages 4 --json\n  anser ask faq --model ft:SmolLM2-135M-Instruct:anser:faq:0198… \"do you ship abroad?\""
 )]
 pub(crate) struct AskArgs {
     /// Collection to answer from
@@ -36,6 +38,9 @@ pub(crate) struct AskArgs {
     /// Repeats a random draw
     #[arg(long)]
     seed: Option<u64>,
+    /// Answer only from documents for which this holds, such as `product = "tea"`
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: Option<String>,
     /// Also show the passages that the model was given
     #[arg(long)]
     show_passages: bool,
@@ -43,7 +48,6 @@ pub(crate) struct AskArgs {
 
 impl AskArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        let engine = compose::engine(settings, terminal.progress())?;
         let request = AnswerRequest {
             question: self.question.clone(),
             model: self.model.clone(),
@@ -51,8 +55,14 @@ impl AskArgs {
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             seed: self.seed,
+            filter: self.condition.as_deref().map(parse_condition).transpose()?,
             ..AnswerRequest::default()
         };
+        let engine = compose::engine(settings, terminal.progress())?;
+        if let Some(filter) = &request.filter {
+            let explain = engine.collection(&self.collection)?.explain_filter(filter).map_err(EngineError::from)?;
+            note_unknown_keys(terminal, Some(&explain));
+        }
         let cancel = interrupt::cancel_on_interrupt();
         if terminal.is_json() {
             let answer = engine.answer(&self.collection, &request, &cancel, &mut |_| {})?;

@@ -1,9 +1,10 @@
 //! `anser search`: the passages nearest to a query.
 
 use anser_core::CancelToken;
-use anser_engine::SearchRequest;
+use anser_engine::{FilterExplain, SearchRequest};
 use clap::Args;
 
+use super::analysis::parse_condition;
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -15,7 +16,7 @@ const SNIPPET: usize = 160;
 /// Arguments of `anser search`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser search reviews \"battery does not last\"\n  anser search faq \"can I send it back?\" --rerank --limit 3 --json"
+    after_help = "Examples:\n  anser search reviews \"battery does not last\"\n  anser search faq \"can I send it back?\" --rerank --limit 3 --json\n  anser search reviews \"too sweet\" --where 'score <= 2 and product in [\"tea\", \"coffee\"]'"
 )]
 pub(crate) struct SearchArgs {
     /// Collection to search
@@ -34,11 +35,13 @@ pub(crate) struct SearchArgs {
     /// Leave out hits with a cosine below this
     #[arg(long, value_name = "COSINE")]
     min_score: Option<f32>,
+    /// Only documents for which this holds, such as `score <= 2 and lang = "en"`
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: Option<String>,
 }
 
 impl SearchArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        let engine = compose::engine(settings, terminal.progress())?;
         let request = SearchRequest {
             query: self.query.clone(),
             vector: None,
@@ -46,11 +49,14 @@ impl SearchArgs {
             rerank: self.rerank,
             exact: self.exact.then_some(true),
             min_score: self.min_score,
+            filter: self.condition.as_deref().map(parse_condition).transpose()?,
         };
+        let engine = compose::engine(settings, terminal.progress())?;
         let reply = engine.search(&self.collection, &request, &CancelToken::new())?;
         if terminal.is_json() {
             return terminal.json(&reply);
         }
+        note_unknown_keys(terminal, reply.explain.filter.as_ref());
         if reply.hits.is_empty() {
             return terminal.line("nothing found");
         }
@@ -65,5 +71,12 @@ impl SearchArgs {
             ]
         });
         terminal.table(["#", "cosine", "rerank", "document", "text"], rows.collect())
+    }
+}
+
+/// Tells of attributes in the condition that no document has: most likely they are misspelt.
+pub(super) fn note_unknown_keys(terminal: &Terminal, filter: Option<&FilterExplain>) {
+    for unknown in filter.iter().flat_map(|filter| &filter.unknown_keys) {
+        terminal.progress().note(&unknown.to_string());
     }
 }

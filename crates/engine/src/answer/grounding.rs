@@ -45,7 +45,7 @@ impl Engine {
         if question.trim().is_empty() {
             return Err(EngineError::invalid("question", "the question is empty; write what you want to know"));
         }
-        let candidates = self.search(collection, &candidates(question), cancel)?.hits;
+        let candidates = self.search(collection, &candidates(question, None), cancel)?.hits;
         let generator = self.models().chat(None)?;
         let budget = Budget {
             prompt: generator.info().context_length.saturating_sub(DEFAULT_MAX_TOKENS),

@@ -18,6 +18,7 @@ use std::time::Instant;
 #[cfg(doc)]
 use anser_core::FinishReason;
 use anser_core::{Answer, AnswerTimings, CancelToken, ContextPassage, TokenUsage};
+use anser_index::Filter;
 
 use crate::retrieve::milliseconds;
 use crate::{Engine, EngineError, SearchRequest};
@@ -48,6 +49,8 @@ pub struct AnswerRequest {
     pub seed: Option<u64>,
     /// The chat model that writes: the base or a tuned model by its name; the default one without it.
     pub model: Option<String>,
+    /// Answers only from documents that this lets through.
+    pub filter: Option<Filter>,
 }
 
 /// What happens while an answer is made.
@@ -110,7 +113,7 @@ impl Engine {
     ) -> Result<Answer, EngineError> {
         request.check()?;
         let started = Instant::now();
-        let found = self.search(collection, &candidates(&request.question), cancel)?;
+        let found = self.search(collection, &candidates(&request.question, request.filter.as_ref()), cancel)?;
         let mut answer = if abstain::too_weak(&found.hits) {
             let wanted = request.passages.unwrap_or(DEFAULT_PASSAGES);
             let nearest = found.hits.iter().take(wanted).enumerate();
@@ -132,8 +135,9 @@ impl Engine {
     }
 }
 
-fn candidates(question: &str) -> SearchRequest {
-    SearchRequest { query: question.to_owned(), limit: CANDIDATES, rerank: true, ..SearchRequest::default() }
+fn candidates(question: &str, filter: Option<&Filter>) -> SearchRequest {
+    let (query, filter) = (question.to_owned(), filter.cloned());
+    SearchRequest { query, limit: CANDIDATES, rerank: true, filter, ..SearchRequest::default() }
 }
 
 /// The answer made of what was written, or an abstention when none of it is grounded.

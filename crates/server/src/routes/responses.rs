@@ -108,6 +108,7 @@ impl Grounded<'_> {
             max_tokens: request.max_output_tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
             temperature: request.temperature.unwrap_or_default(),
             model: Some(model),
+            filter: search.filter,
             ..AnswerRequest::default()
         };
         let mut stream = GroundedStream {

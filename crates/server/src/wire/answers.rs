@@ -1,7 +1,7 @@
 //! Search, answers and clustering: requests of ours, in which unknown keys are refused.
 
 use anser_core::ContextPassage;
-use anser_engine::{AnswerRequest, SearchRequest};
+use anser_engine::{AnswerRequest, Filter, SearchRequest};
 use serde::{Deserialize, Serialize};
 
 /// `POST …/search`.
@@ -20,6 +20,9 @@ pub(crate) struct SearchBody {
     exact: Option<bool>,
     #[serde(default)]
     min_score: Option<f32>,
+    /// Only documents that this lets through.
+    #[serde(default)]
+    filter: Option<Filter>,
 }
 
 impl From<SearchBody> for SearchRequest {
@@ -31,6 +34,7 @@ impl From<SearchBody> for SearchRequest {
             rerank: body.rerank,
             exact: body.exact,
             min_score: body.min_score,
+            filter: body.filter,
         }
     }
 }
@@ -53,6 +57,9 @@ pub(crate) struct AnswerBody {
     temperature: Option<f32>,
     #[serde(default)]
     seed: Option<u64>,
+    /// Only documents that this lets through.
+    #[serde(default)]
+    filter: Option<Filter>,
     /// Whether the reply comes as server-sent events.
     #[serde(default)]
     pub(crate) stream: bool,
@@ -69,6 +76,7 @@ impl From<AnswerBody> for AnswerRequest {
             temperature: body.temperature.unwrap_or(defaults.temperature),
             seed: body.seed.or(defaults.seed),
             model: body.model.or(defaults.model),
+            filter: body.filter,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! would make the reply a lie.
 
 use anser_core::{ChatMessage, GenerateOptions, Role};
+use anser_engine::{EngineError, Filter};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -75,6 +76,8 @@ pub(crate) struct FileSearch {
     pub(crate) passages: Option<usize>,
     /// Whether the reply lists what was found.
     pub(crate) results: bool,
+    /// Only documents that this lets through.
+    pub(crate) filter: Option<Filter>,
 }
 
 impl ResponsesRequest {
@@ -183,11 +186,10 @@ impl ResponsesRequest {
                 format!("{param} must hold the name of one collection; GET /v1/collections lists those there are");
             return Err(ApiError::invalid(param, message));
         };
-        if tool.get("filters").is_some_and(|filters| !filters.is_null() && !is_empty(filters)) {
-            let message =
-                "tools[0].filters is not supported here: a search goes over the whole collection; leave it out";
-            return Err(ApiError::unsupported("tools[0].filters", message));
-        }
+        let filters = tool.get("filters").filter(|filters| !filters.is_null() && !is_empty(filters));
+        let filter = filters.map(Filter::from_json).transpose().map_err(|error| {
+            ApiError::from(EngineError::from(error)).with_param("tools[0].filters")
+        })?;
         refuse_ranking(tool.get("ranking_options"))?;
         let passages = match tool.get("max_num_results") {
             None | Some(Value::Null) => None,
@@ -201,7 +203,7 @@ impl ResponsesRequest {
         };
         let include = self.include.as_deref().unwrap_or_default();
         let results = include.iter().any(|wanted| wanted == "file_search_call.results");
-        Ok(FileSearch { collection: collection.clone(), passages, results })
+        Ok(FileSearch { collection: collection.clone(), passages, results, filter })
     }
 }
 
@@ -347,7 +349,7 @@ mod tests {
     fn a_search_names_one_collection() {
         let tool = json!({"type": "file_search", "vector_store_ids": ["shop"], "max_num_results": 50,
             "ranking_options": {"ranker": "auto", "score_threshold": 0.0}});
-        let expected = FileSearch { collection: "shop".to_owned(), passages: Some(20), results: false };
+        let expected = FileSearch { collection: "shop".to_owned(), passages: Some(20), results: false, filter: None };
         assert_eq!(search(&tool, &json!("auto")).unwrap(), Some(expected));
         assert!(search(&tool, &json!({"type": "file_search"})).unwrap().is_some());
         assert_eq!(search(&tool, &json!("none")).unwrap(), None);
