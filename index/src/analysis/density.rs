@@ -49,7 +49,10 @@ pub fn hdbscan(
 ) -> Result<DensityClusters> {
     vectors.check_some()?;
     if options.min_cluster_size < 2 {
-        return Err(IndexError::invalid_param("a cluster has at least 2 vectors; raise min_cluster_size", "min_cluster_size"));
+        return Err(IndexError::invalid_param(
+            "a cluster has at least 2 vectors; raise min_cluster_size",
+            "min_cluster_size",
+        ));
     }
     if options.min_samples == Some(0) {
         return Err(IndexError::invalid_param("min_samples must be at least 1", "min_samples"));
@@ -63,7 +66,8 @@ pub fn hdbscan(
         return Ok(DensityClusters { assignments: vec![None; n], clusters: 0, on: format!("all {n} vectors") });
     }
     let rows: Vec<Vec<f32>> = vectors.iter().map(<[f32]>::to_vec).collect();
-    let params = HdbscanHyperParams::builder().min_cluster_size(options.min_cluster_size).min_samples(min_samples).build();
+    let params =
+        HdbscanHyperParams::builder().min_cluster_size(options.min_cluster_size).min_samples(min_samples).build();
     let labels = Hdbscan::new(&rows, params)
         .cluster_par()
         .map_err(|e| IndexError::internal(format!("HDBSCAN refused the vectors: {e}")))?;

@@ -1,13 +1,22 @@
 //! The nearest neighbours of every vector by cosine: what outliers, near-duplicates, maps and k-nearest-neighbour
 //! classification begin with.
 
+mod approximate;
 mod exact;
+mod lists;
 mod top;
 
 use anser_core::{CancelToken, Progress, ProgressUnit};
 
+use self::exact::{Itself, compare};
 use super::vectors::Vectors;
 use crate::{IndexError, Result};
+
+pub(super) use exact::multiply;
+pub(super) use lists::Lists;
+
+/// Up to so many vectors every pair is compared.
+const EXACT_UP_TO: usize = 50_000;
 
 /// The most similar vectors of each row, `k` for every row.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,9 +94,16 @@ pub fn nearest_neighbours(
     vectors.check_some()?;
     check_k(options.k)?;
     progress.start("comparing", Some(vectors.len() as u64), ProgressUnit::Items);
-    let neighbours = exact::among_themselves(vectors, options.k, cancel, progress)?;
+    let exact = options.exact.unwrap_or(vectors.len() <= EXACT_UP_TO);
+    let (neighbours, recall) = if exact {
+        (compare(vectors, vectors, options.k, Itself::Same, (cancel, progress))?, None)
+    } else {
+        let found = approximate::search(vectors, options.k, options.seed, (cancel, progress))?;
+        let recall = approximate::recall(vectors, &found, options.seed, cancel)?;
+        (found, Some(recall))
+    };
     progress.finish();
-    Ok(NeighbourSearch { neighbours, exact: true, recall: None })
+    Ok(NeighbourSearch { neighbours, exact, recall })
 }
 
 /// Finds the nearest vectors of `among` for every vector of `queries`, comparing every pair. A query that occurs in
@@ -113,7 +129,7 @@ pub fn nearest_among(
         )));
     }
     progress.start("comparing", Some(among.len() as u64), ProgressUnit::Items);
-    let neighbours = exact::among_others(queries, among, k, cancel, progress)?;
+    let neighbours = compare(queries, among, k, Itself::Absent, (cancel, progress))?;
     progress.finish();
     Ok(neighbours)
 }
