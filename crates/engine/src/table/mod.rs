@@ -2,6 +2,8 @@
 
 mod columns;
 mod documents;
+mod ordered;
 
 pub(crate) use columns::{AttributeColumns, number};
 pub(crate) use documents::{DocumentTable, write_documents};
+pub(crate) use ordered::write_ordered;
