@@ -1,28 +1,27 @@
-//! Putting documents into classes.
+//! Putting documents into classes: learnt from labelled documents or from the labels alone, and measured on documents that
+//! were not learnt from.
+//!
+//! The results of the analysis `train_classifier` are
+//! - `report.json`: a [`ClassifierReport`];
+//! - the table `documents`, one row for each labelled document (each document where there are no labels), in order of id:
+//!   `id`; `label` (text, the true one); `predicted` (text, the most probable one even where the classifier abstained);
+//!   `probability` (float); `abstained` (boolean); `fold` (integer, from 0: the fold in which it was predicted, from the
+//!   documents outside); then `title`, `text` and the attributes. Of documents that are only learnt from, and never
+//!   predicted, the four are missing;
+//! - `confusion.svg` and `calibration.svg`, where there is something to compare with.
 
-use serde::{Deserialize, Serialize};
+mod few_shot;
+mod labels;
+mod learn;
+mod options;
+mod report;
+mod run;
+mod score;
+mod unseen;
 
-use crate::EngineError;
-use crate::analysis::Work;
-
-/// What is asked.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClassifierOptions {}
-
-impl ClassifierOptions {
-    /// `InvalidInput` for an option out of range.
-    pub(crate) fn check(&self) -> Result<(), EngineError> {
-        Ok(())
-    }
-
-    /// Memory that the run takes beside the mapped vectors, in bytes.
-    pub(crate) fn memory_bytes(&self, _rows: u64, _dimension: usize) -> u64 {
-        0
-    }
-
-    /// Does the work.
-    pub(crate) fn run(&self, work: &Work<'_>) -> Result<(), EngineError> {
-        work.results.report(&work.subject.len())
-    }
-}
+pub use few_shot::{FewShot, FewShotRequest};
+pub use options::{ClassBalance, ClassifierMethod, ClassifierOptions, EvaluationMethod, ZeroShotLabel};
+pub use report::{
+    Calibration, CalibrationBin, ClassifierEvaluation, ClassifierReport, ClassifierSettings, ConfusedDocument,
+    Confusion, ConfusionMatrix, CoveragePoint, LeftOutClass, MajorityBaseline, TriedRegularization,
+};

@@ -12,6 +12,7 @@ pub use answers::{AnswerEvaluation, AnswerMiss, MissKind, TextMeans};
 pub use promotion::{GeneralAnswer, GeneralComparison, PromotionReport};
 pub use questions::LabelledQuestion;
 pub use retrieval::{RetrievalEvaluation, RetrievalMiss};
+pub(crate) use significance::interval;
 pub use significance::{
     Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference,
     exact_binomial, mcnemar, paired_bootstrap,

@@ -147,6 +147,15 @@ fn resampled_means(values: &[f64], seed: u64) -> Vec<f64> {
     (0..RESAMPLES).map(|_| (0..count).map(|_| values[rng.random_range(0..count)]).sum::<f64>() / count as f64).collect()
 }
 
+/// The range between the 2.5 % and 97.5 % percentiles of `resampled`, around `mean`; `mean` itself when there are none.
+pub(crate) fn interval(mean: f64, mut resampled: Vec<f64>) -> Estimate {
+    if resampled.is_empty() {
+        return Estimate { mean, low: mean, high: mean };
+    }
+    resampled.sort_by(f64::total_cmp);
+    Estimate { mean, low: percentile(&resampled, 0.025), high: percentile(&resampled, 0.975) }
+}
+
 /// The value below which this share of the sorted, non-empty `values` lies, interpolated.
 fn percentile(values: &[f64], share: f64) -> f64 {
     let position = share * (values.len() - 1) as f64;

@@ -2,13 +2,14 @@
 //! can be explored in a browser.
 
 mod drawing;
+mod hover;
 mod labels;
 mod layout;
 mod legend;
 mod marks;
 mod page;
 mod raster;
-mod text;
+pub(crate) mod text;
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -17,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use self::layout::is_drawable;
 use self::marks::{Mark, NO_COLOUR, Range, ramp};
 use crate::EngineError;
+pub(crate) use hover::hover_texts;
 
 /// Most points in a page; of more a random sample is.
 const PAGE_POINTS: usize = 100_000;

@@ -2,7 +2,7 @@
 
 /// About how wide `text` is at a font size: wide characters (Chinese, Japanese, Korean, emoji) fill a square. Errs on the
 /// wide side, so that a box of this width holds the text in any common sans-serif font.
-pub(super) fn text_width(text: &str, size: f32) -> f32 {
+pub(crate) fn text_width(text: &str, size: f32) -> f32 {
     text.chars().map(char_width).sum::<f32>() * size
 }
 
@@ -23,7 +23,7 @@ fn char_width(c: char) -> f32 {
 }
 
 /// As much of `text` as is at most `width` wide, with an ellipsis when cut.
-pub(super) fn fit_text(text: &str, size: f32, width: f32) -> String {
+pub(crate) fn fit_text(text: &str, size: f32, width: f32) -> String {
     if text_width(text, size) <= width {
         return text.to_owned();
     }
@@ -69,13 +69,13 @@ pub(super) fn wrap_text(text: &str, size: f32, width: f32, lines: usize) -> Vec<
 }
 
 /// On one line and without the characters that XML forbids even when escaped.
-pub(super) fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let kept = |c: &char| *c == '\n' || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'));
     text.chars().filter(kept).collect()
 }
 
 /// A count with commas between thousands.
-pub(super) fn grouped(count: usize) -> String {
+pub(crate) fn grouped(count: usize) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -88,7 +88,7 @@ pub(super) fn grouped(count: usize) -> String {
 }
 
 /// A number as a person writes it: four significant digits, no zeros at the end.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 1e9 || (size > 0.0 && size < 1e-4) {
         return format!("{value:.2e}");

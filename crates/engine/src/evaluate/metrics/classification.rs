@@ -91,14 +91,23 @@ pub struct Classification {
 impl Classification {
     /// Measures pairs of output and reference. References that are none of `labels` are left out.
     pub fn of<'a>(labels: &Labels, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let count = labels.names().len();
+        let numbered = pairs.into_iter().filter_map(|(output, reference)| {
+            let expected = labels.find(reference)?;
+            Some((labels.find(output), expected))
+        });
+        Self::of_classes(labels.names(), numbered)
+    }
+
+    /// Measures pairs of output and reference that are numbers of labels already; an output may be none of them. References
+    /// that are no number of a label are left out.
+    pub fn of_classes(labels: &[String], pairs: impl IntoIterator<Item = (Option<usize>, usize)>) -> Self {
+        let count = labels.len();
         let (mut right, mut assigned, mut support) = (vec![0; count], vec![0; count], vec![0; count]);
-        let (mut total, mut unlabelled) = (0, 0);
-        for (output, reference) in pairs {
-            let Some(expected) = labels.find(reference) else { continue };
+        let (mut total, mut unlabelled) = (0_usize, 0);
+        for (output, expected) in pairs.into_iter().filter(|(_, expected)| *expected < count) {
             total += 1;
             support[expected] += 1;
-            match labels.find(output) {
+            match output.filter(|found| *found < count) {
                 Some(found) => {
                     assigned[found] += 1;
                     right[expected] += usize::from(found == expected);
@@ -109,7 +118,7 @@ impl Classification {
         let share = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let classes: Vec<ClassScores> = (0..count)
             .map(|at| ClassScores {
-                label: labels.names()[at].clone(),
+                label: labels[at].clone(),
                 support: support[at],
                 precision: share(right[at], assigned[at]),
                 recall: share(right[at], support[at]),
@@ -118,10 +127,10 @@ impl Classification {
             .collect();
         let plain = |of: fn(&ClassScores) -> f64| classes.iter().map(of).sum::<f64>() / count.max(1) as f64;
         let weighted = |of: fn(&ClassScores) -> f64| {
-            classes.iter().map(|class| of(class) * class.support as f64).sum::<f64>() / f64::from(total.max(1))
+            classes.iter().map(|class| of(class) * class.support as f64).sum::<f64>() / total.max(1) as f64
         };
         Self {
-            accuracy: share(right.iter().sum(), total as usize),
+            accuracy: share(right.iter().sum(), total),
             unlabelled,
             macro_precision: plain(|c| c.precision),
             macro_recall: plain(|c| c.recall),

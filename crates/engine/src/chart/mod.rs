@@ -1,0 +1,160 @@
+//! Charts of what a learnt predictor does: SVG files that open in any browser, each with words for a screen reader.
+
+mod calibration;
+mod confusion;
+mod predicted;
+
+use svg::Document;
+use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
+
+pub(crate) use calibration::calibration_chart;
+pub(crate) use confusion::confusion_chart;
+pub(crate) use predicted::{PredictedChart, predicted_chart};
+
+use crate::map::text::{fit_text, visible};
+
+/// Looks, in one place. Fonts are the reader's own, so that every script can be shown.
+const STYLE: &str = "text{font-family:system-ui,'Segoe UI','Noto Sans','Noto Sans CJK SC','DejaVu Sans',sans-serif;\
+    fill:#1f2933}.title{font-size:20px;font-weight:600}.note{font-size:13px;fill:#616e7c}.tick{font-size:11px;fill:#7b8794}\
+    .grid{stroke:#e4e7eb;stroke-width:1}.ideal{stroke:#9aa5b1;stroke-width:1.5;stroke-dasharray:5 4}";
+
+/// Room on the left and right of headings.
+const MARGIN: f64 = 28.0;
+
+/// A part of the page on which values are drawn.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+}
+
+/// Values along one side of a frame.
+#[derive(Debug, Clone)]
+struct Axis {
+    low: f64,
+    high: f64,
+    ticks: Vec<f64>,
+    decimals: usize,
+}
+
+impl Axis {
+    /// Round numbers that hold everything between `low` and `high`.
+    fn around(low: f64, high: f64) -> Self {
+        let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
+        let rough = (high - low) / 5.0;
+        let magnitude = 10_f64.powf(rough.log10().floor());
+        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|f| f * magnitude).into_iter().find(|s| *s >= rough);
+        let step = step.unwrap_or(10.0 * magnitude);
+        let (first, last) = ((low / step).floor(), (high / step).ceil());
+        let decimals = (1.0 - step.log10().floor()).clamp(0.0, 9.0) as usize;
+        let shown = |tick: f64| format!("{tick:.decimals$}");
+        let ticks: Vec<f64> = (0..=(last - first) as usize).map(|at| (first + at as f64) * step).collect();
+        // As few digits as tell the ticks apart.
+        let plain = |tick: &f64| shown(*tick).trim_end_matches('0').len() < shown(*tick).len();
+        let decimals = if decimals > 0 && ticks.iter().all(plain) { decimals - 1 } else { decimals };
+        Self { low: first * step, high: last * step, ticks, decimals }
+    }
+
+    /// From 0 to 1.
+    fn share() -> Self {
+        Self { low: 0.0, high: 1.0, ticks: (0..=5).map(|tick| f64::from(tick) / 5.0).collect(), decimals: 1 }
+    }
+
+    /// Where a value lies, as a share of the axis.
+    fn place(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+}
+
+impl Frame {
+    fn x(&self, share: f64) -> f64 {
+        self.left + share * self.width
+    }
+
+    fn y(&self, share: f64) -> f64 {
+        self.top + (1.0 - share) * self.height
+    }
+
+    /// The grid of two axes with their numbers and names.
+    fn grid(&self, (across, name_across): (&Axis, &str), (up, name_up): (&Axis, &str)) -> Group {
+        let mut group = Group::new();
+        for tick in &across.ticks {
+            let x = self.x(across.place(*tick));
+            group = group
+                .add(line((x, self.top), (x, self.y(0.0)), "grid"))
+                .add(words(&format!("{tick:.*}", across.decimals), (x, self.y(0.0) + 17.0), "tick", "middle"));
+        }
+        for tick in &up.ticks {
+            let y = self.y(up.place(*tick));
+            group = group
+                .add(line((self.left, y), (self.x(1.0), y), "grid"))
+                .add(words(&format!("{tick:.*}", up.decimals), (self.left - 8.0, y + 4.0), "tick", "end"));
+        }
+        let (x, y) = (self.left - 46.0, self.y(0.5));
+        group.add(words(name_across, (self.x(0.5), self.y(0.0) + 40.0), "note", "middle")).add(
+            words(name_up, (x, y), "note", "middle").set("transform", format!("rotate(-90 {} {})", figure(x), figure(y))),
+        )
+    }
+}
+
+/// A white page with a heading and a line below it.
+fn page(width: f64, height: f64, title: &str, note: &str) -> Document {
+    let room = (width - 2.0 * MARGIN) as f32;
+    Document::new()
+        .set("xmlns", "http://www.w3.org/2000/svg")
+        .set("viewBox", format!("0 0 {} {}", figure(width), figure(height)))
+        .set("width", figure(width))
+        .set("height", figure(height))
+        .set("role", "img")
+        .add(Title::new(visible(title)))
+        .add(Style::new(STYLE))
+        .add(Rectangle::new().set("width", figure(width)).set("height", figure(height)).set("fill", "#fff"))
+        .add(words(&fit_text(title, 20.0, room), (MARGIN, 38.0), "title", "start"))
+        .add(words(&fit_text(note, 13.0, room), (MARGIN, 60.0), "note", "start"))
+}
+
+fn whole(drawing: &Document) -> String {
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{drawing}\n")
+}
+
+fn words(text: &str, (x, y): (f64, f64), class: &str, anchor: &str) -> Text {
+    Text::new(visible(text)).set("x", figure(x)).set("y", figure(y)).set("class", class).set("text-anchor", anchor)
+}
+
+fn line((x1, y1): (f64, f64), (x2, y2): (f64, f64), class: &str) -> Line {
+    Line::new()
+        .set("x1", figure(x1))
+        .set("y1", figure(y1))
+        .set("x2", figure(x2))
+        .set("y2", figure(y2))
+        .set("class", class)
+}
+
+/// A place on the page to a tenth of a pixel.
+fn figure(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// A share in per cent, without decimals unless it is small.
+fn percent(share: f64) -> String {
+    if share > 0.0 && share < 0.01 { format!("{:.1} %", share * 100.0) } else { format!("{:.0} %", share * 100.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_hold_their_values_with_round_ticks() {
+        for (low, high, first, last, decimals) in
+            [(1.0, 5.0, 1.0, 5.0, 0), (0.0, 0.0, -0.5, 0.5, 1), (-3.2, 17.0, -5.0, 20.0, 0), (0.011, 0.019, 0.01, 0.02, 3)]
+        {
+            let axis = Axis::around(low, high);
+            assert!((axis.low - first).abs() < 1e-9 && (axis.high - last).abs() < 1e-9, "{low} {high}: {axis:?}");
+            assert_eq!(axis.decimals, decimals, "{axis:?}");
+            assert!(axis.place(low) >= -1e-9 && axis.place(high) <= 1.0 + 1e-9);
+        }
+    }
+}
