@@ -32,6 +32,11 @@ impl InstructionSet {
         all.into_iter().filter(|&level| level <= Self::best().0).map(Self).collect()
     }
 
+    /// Whether products of brain floats take fewer instructions than products of `f32`.
+    pub fn has_brain_float_products(self) -> bool {
+        self.0 == Level::Avx512Bf16
+    }
+
     /// Its name, for reports.
     pub fn name(self) -> &'static str {
         match self.0 {

@@ -3,8 +3,10 @@
 use anser_core::{CancelToken, Embedding, Progress, ProgressUnit};
 use serde::{Deserialize, Serialize};
 
-use super::lloyd::{Centroids, Run, cluster_sizes, iterate, seed_centroids};
+use super::lloyd::{Centroids, Rounds, Run, iterate};
+use super::seeding::seed_centroids;
 use super::silhouette::mean_silhouette;
+use super::sums::cluster_sizes;
 use super::vectors::{Vectors, count_distinct, sample_indices};
 use crate::{IndexError, Result};
 
@@ -117,7 +119,8 @@ pub fn spherical_kmeans(
     let watch = Watch { cancel, progress };
     let mut search = search(training, &plan.counts, options, watch)?;
     if sample.is_some() {
-        search.best = iterate(vectors, search.best.centroids, options.max_iterations, cancel)?;
+        let rounds = Rounds { most: options.max_iterations, until_settled: true, cancel, over: &|_| {} };
+        search.best = iterate(vectors, search.best.centroids, rounds)?;
         progress.set(starts as u64 + 1);
     }
     let criterion = plan.criterion(&search, sample.as_ref().map(Vectors::len), vectors.len());
@@ -242,7 +245,8 @@ fn best_of_restarts(
         // given or chosen.
         let stream = ((k as u64) << 20) | restart as u64;
         let start = seed_centroids(vectors, k, (options.seed, stream), watch.cancel)?;
-        let run = iterate(vectors, start, options.max_iterations, watch.cancel)?;
+        let rounds = Rounds { most: options.max_iterations, until_settled: true, cancel: watch.cancel, over: &|_| {} };
+        let run = iterate(vectors, start, rounds)?;
         watch.progress.set((done + restart + 1) as u64);
         Ok(run)
     };

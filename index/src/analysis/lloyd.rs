@@ -1,27 +1,22 @@
-//! One run of spherical k-means: k-means++ seeding, then assignment and update in turns until the objective stands still.
+//! One run of spherical k-means: assignment and update in turns until the objective stands still.
 //!
 //! Spherical k-means is Dhillon and Modha, "Concept decompositions for large sparse text data using clustering", 2001:
-//! it maximises the sum of cosines between unit vectors and the unit mean direction of their cluster. Seeding is Arthur
-//! and Vassilvitskii, "k-means++: the advantages of careful seeding", 2007; on the unit sphere 1 - cosine is half the
-//! squared Euclidean distance, so it is the weight their method asks for.
+//! it maximises the sum of cosines between unit vectors and the unit mean direction of their cluster. The rounds are
+//! Lloyd's, "Least squares quantization in PCM", 1982.
 
 use anser_core::CancelToken;
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 
-use super::vectors::{Vectors, dot};
-use crate::Result;
-
-/// Vectors handled between two looks at the cancel token, and summed as one piece. Fixed, so that sums are formed in the
-/// same order whatever the number of threads.
-const BLOCK: usize = 2048;
+use super::nearest::PackedCentroids;
+use super::sums::{assign_and_sum, cluster_sizes, cluster_sums};
+use super::vectors::Vectors;
+use crate::{IndexError, Result};
 
 /// A run has converged when the mean cosine changes by no more than this.
 const TOLERANCE: f64 = 1e-6;
 
-/// A vector closer than this to its centroid gains nothing from a cluster of its own.
-const REFILL_BELOW: f32 = 1.0 - 1e-6;
+/// A vector closer than this to its centroid gains nothing from a cluster of its own: well above what rounding takes from
+/// the cosine of a vector with itself.
+const REFILL_BELOW: f32 = 1.0 - 4e-6;
 
 /// Unit centroids, one row of `dimension` numbers each.
 #[derive(Debug, Clone)]
@@ -31,6 +26,11 @@ pub(super) struct Centroids {
 }
 
 impl Centroids {
+    /// Rows of `dimension` numbers.
+    pub(super) fn new(values: Vec<f32>, dimension: usize) -> Self {
+        Self { values, dimension }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.values.len() / self.dimension
     }
@@ -43,14 +43,28 @@ impl Centroids {
         self.values[at * self.dimension..(at + 1) * self.dimension].copy_from_slice(values);
     }
 
-    fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.values.chunks_exact(self.dimension)
+    /// Packed for products with vectors.
+    pub(super) fn packed(&self) -> PackedCentroids<'_> {
+        PackedCentroids::new(&self.values, self.dimension)
     }
 
     /// The rows named in `order`, in that order.
     pub(super) fn reordered(&self, order: &[usize]) -> Self {
         let values = order.iter().flat_map(|&at| self.row(at).iter().copied()).collect();
         Self { values, dimension: self.dimension }
+    }
+
+    /// Moves each centroid to the direction of its cluster's sum. A cluster without vectors, or whose vectors cancel each
+    /// other out, keeps the centroid it has.
+    pub(super) fn follow(&mut self, sums: &[Vec<f64>], sizes: &[usize]) {
+        for (cluster, (sum, &size)) in sums.iter().zip(sizes).enumerate() {
+            let norm = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
+            // Each vector adds a rounding error of about 1e-7, and a direction made of those means nothing.
+            if norm > 1e-6 * size as f64 {
+                let unit: Vec<f32> = sum.iter().map(|v| (v / norm) as f32).collect();
+                self.set_row(cluster, &unit);
+            }
+        }
     }
 }
 
@@ -67,126 +81,96 @@ pub(super) struct Run {
     pub(super) converged: bool,
 }
 
-/// Draws `k` starting centroids from `vectors`: the first uniformly, each further one with probability proportional to
-/// its distance (1 - cosine) from the nearest already drawn. Of a few such draws the one that brings all vectors nearest is
-/// kept (the greedy variant of the same paper). `stream` tells apart runs that share a seed.
-pub(super) fn seed_centroids(
-    vectors: &Vectors,
-    k: usize,
-    (seed, stream): (u64, u64),
-    cancel: &CancelToken,
-) -> Result<Centroids> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rng.set_stream(stream);
-    let dimension = vectors.dimension();
-    let first = rng.random_range(0..vectors.len());
-    let mut values = Vec::with_capacity(k * dimension);
-    values.extend_from_slice(vectors.row(first));
-    let mut distances = distances_with(vectors, &vec![f32::INFINITY; vectors.len()], first);
-    let draws = 2 + k.ilog2() as usize;
-    for _ in 1..k {
-        let mut best: Option<(f64, usize, Vec<f32>)> = None;
-        for _ in 0..draws {
-            cancel.check()?;
-            let candidate = draw(&distances, &mut rng);
-            let nearer = distances_with(vectors, &distances, candidate);
-            let total = nearer.iter().map(|d| f64::from(*d)).sum();
-            if best.as_ref().is_none_or(|(least, ..)| total < *least) {
-                best = Some((total, candidate, nearer));
-            }
-        }
-        if let Some((_, chosen, nearer)) = best {
-            values.extend_from_slice(vectors.row(chosen));
-            distances = nearer;
-        }
-    }
-    Ok(Centroids { values, dimension })
+/// When a run ends, and whom it tells how far it is.
+#[derive(Clone, Copy)]
+pub(super) struct Rounds<'a> {
+    /// Most rounds.
+    pub(super) most: usize,
+    /// Whether it ends as soon as the objective stands still.
+    pub(super) until_settled: bool,
+    pub(super) cancel: &'a CancelToken,
+    /// Told the rounds that are over.
+    pub(super) over: &'a dyn Fn(usize),
 }
 
-/// The distance of each vector from its nearest centroid once the vector at `added` is one too.
-fn distances_with(vectors: &Vectors, distances: &[f32], added: usize) -> Vec<f32> {
-    let centroid = vectors.row(added);
-    let mut nearer: Vec<f32> = distances
-        .par_iter()
-        .zip(vectors.as_slice().par_chunks_exact(vectors.dimension()))
-        .with_min_len(BLOCK)
-        .map(|(distance, vector)| distance.min((1.0 - dot(vector, centroid)).max(0.0)))
-        .collect();
-    // In f32 a vector may be 1e-8 from itself; it must not be drawn again.
-    nearer[added] = 0.0;
-    nearer
-}
-
-/// An index drawn with probability proportional to its weight; any index when all weights are zero.
-fn draw(weights: &[f32], rng: &mut ChaCha8Rng) -> usize {
-    let total: f64 = weights.iter().map(|w| f64::from(*w)).sum();
-    let mut target = rng.random::<f64>() * total;
-    let mut last = rng.random_range(0..weights.len());
-    for (at, &weight) in weights.iter().enumerate() {
-        if weight > 0.0 {
-            last = at;
-            target -= f64::from(weight);
-            if target < 0.0 {
-                break;
-            }
-        }
-    }
-    last
-}
-
-/// Assigns and updates from `centroids` on, at most `max_iterations` times.
-pub(super) fn iterate(
-    vectors: &Vectors,
-    mut centroids: Centroids,
-    max_iterations: usize,
-    cancel: &CancelToken,
-) -> Result<Run> {
+/// Assigns and updates from `centroids` on.
+pub(super) fn iterate(vectors: &Vectors, mut centroids: Centroids, rounds: Rounds<'_>) -> Result<Run> {
     let mut previous = f64::NEG_INFINITY;
     let mut iterations = 0;
     loop {
-        let (assignments, similarities) = assign(vectors, &centroids, cancel)?;
-        let objective: f64 = similarities.iter().map(|s| f64::from(*s)).sum();
-        let refills = refills(&assignments, &similarities, centroids.count());
+        let round = assign_and_sum(vectors, &centroids, rounds.cancel)?;
+        let objective: f64 = round.similarities.iter().map(|s| f64::from(*s)).sum();
+        let refills = refills(&round.assignments, &round.similarities, centroids.count());
         let settled = (objective - previous).abs() <= TOLERANCE * vectors.len() as f64;
         let converged = settled && refills.is_empty();
-        if converged || iterations == max_iterations {
+        if (converged && rounds.until_settled) || iterations == rounds.most {
+            let (assignments, similarities) = (round.assignments, round.similarities);
             return Ok(Run { centroids, assignments, similarities, objective, iterations, converged });
         }
-        update(vectors, &assignments, &mut centroids, cancel)?;
+        let sizes = cluster_sizes(&round.assignments, centroids.count());
+        let sums = match round.sums {
+            Some(sums) => sums,
+            None => cluster_sums(vectors, &round.assignments, centroids.count(), rounds.cancel)?,
+        };
+        centroids.follow(&sums, &sizes);
         for (cluster, vector) in refills {
             centroids.set_row(cluster, vectors.row(vector));
         }
         previous = objective;
         iterations += 1;
+        (rounds.over)(iterations);
     }
 }
 
-/// The nearest centroid of each vector, the lowest number among equals, and the cosine with it.
-fn assign(vectors: &Vectors, centroids: &Centroids, cancel: &CancelToken) -> Result<(Vec<u32>, Vec<f32>)> {
-    let mut assignments = vec![0_u32; vectors.len()];
-    let mut similarities = vec![0.0_f32; vectors.len()];
-    let dimension = vectors.dimension();
-    vectors
-        .as_slice()
-        .par_chunks(BLOCK * dimension)
-        .zip(assignments.par_chunks_mut(BLOCK))
-        .zip(similarities.par_chunks_mut(BLOCK))
-        .try_for_each(|((vectors, assignments), similarities)| {
-            cancel.check()?;
-            for ((vector, assignment), similarity) in vectors.chunks_exact(dimension).zip(assignments).zip(similarities)
-            {
-                let mut best = (0_u32, f32::NEG_INFINITY);
-                for (cluster, centroid) in (0_u32..).zip(centroids.rows()) {
-                    let cosine = dot(vector, centroid);
-                    if cosine > best.1 {
-                        best = (cluster, cosine);
-                    }
-                }
-                (*assignment, *similarity) = (best.0, best.1.clamp(-1.0, 1.0));
-            }
-            Ok::<(), anser_core::Error>(())
-        })?;
-    Ok((assignments, similarities))
+/// What a given number of rounds led to.
+#[derive(Debug)]
+pub struct LloydRun {
+    /// The unit centroids, as many as there were at the start.
+    pub centroids: Vectors,
+    /// For each vector the nearest of these centroids.
+    pub assignments: Vec<u32>,
+    /// For each vector its cosine with it.
+    pub similarities: Vec<f32>,
+    /// Sum of the cosines: what the rounds maximise.
+    pub objective: f64,
+    /// Sum of squared Euclidean distances of the vectors from the mean (not the unit mean direction) of their cluster:
+    /// what k-means that is not spherical minimises, for comparison with it.
+    pub inertia: f64,
+}
+
+/// Exactly `iterations` rounds of spherical k-means over all vectors from given unit centroids, then one more assignment:
+/// nothing is sampled, and nothing ends early. An empty cluster is restarted from the vector farthest from its centroid.
+///
+/// Fails with `InvalidInput` when there are no vectors or centroids or their dimensions differ, with `Cancelled` soon after
+/// `cancel` is set.
+pub fn lloyd_iterations(
+    vectors: &Vectors,
+    start: &Vectors,
+    iterations: usize,
+    cancel: &CancelToken,
+) -> Result<LloydRun> {
+    vectors.check_some()?;
+    if start.is_empty() || start.dimension() != vectors.dimension() {
+        return Err(IndexError::invalid(format!(
+            "{} starting centroids of {} dimensions do not fit vectors of {}; give at least one of the same dimension",
+            start.len(),
+            start.dimension(),
+            vectors.dimension()
+        )));
+    }
+    let centroids = Centroids::new(start.as_slice().to_vec(), start.dimension());
+    let run = iterate(vectors, centroids, Rounds { most: iterations, until_settled: false, cancel, over: &|_| {} })?;
+    let sums = cluster_sums(vectors, &run.assignments, run.centroids.count(), cancel)?;
+    let sizes = cluster_sizes(&run.assignments, run.centroids.count());
+    let explained: f64 =
+        sums.iter().zip(&sizes).map(|(sum, &size)| sum.iter().map(|v| v * v).sum::<f64>() / size.max(1) as f64).sum();
+    Ok(LloydRun {
+        centroids: Vectors::new(run.centroids.values, run.centroids.dimension)?,
+        assignments: run.assignments,
+        similarities: run.similarities,
+        objective: run.objective,
+        inertia: vectors.len() as f64 - explained,
+    })
 }
 
 /// For each empty cluster a vector to restart it from: those farthest from their own centroid, taken from clusters that
@@ -208,71 +192,6 @@ fn refills(assignments: &[u32], similarities: &[f32], k: usize) -> Vec<(usize, u
     empty.into_iter().map_while(|cluster| candidates.next().map(|vector| (cluster, vector))).collect()
 }
 
-/// How many vectors each of `k` clusters has.
-pub(super) fn cluster_sizes(assignments: &[u32], k: usize) -> Vec<usize> {
-    let mut sizes = vec![0; k];
-    for &cluster in assignments {
-        sizes[cluster as usize] += 1;
-    }
-    sizes
-}
-
-/// Moves each centroid to the mean direction of its vectors. A cluster without vectors, or whose vectors cancel each
-/// other out, keeps the centroid it has.
-fn update(vectors: &Vectors, assignments: &[u32], centroids: &mut Centroids, cancel: &CancelToken) -> Result<()> {
-    let sums = cluster_sums(vectors, assignments, centroids.count(), cancel)?;
-    let sizes = cluster_sizes(assignments, centroids.count());
-    for (cluster, (sum, &size)) in sums.iter().zip(&sizes).enumerate() {
-        let norm = sum.iter().map(|v| v * v).sum::<f64>().sqrt();
-        // Each vector adds a rounding error of about 1e-7, and a direction made of those means nothing.
-        if norm > 1e-6 * size as f64 {
-            let unit: Vec<f32> = sum.iter().map(|v| (v / norm) as f32).collect();
-            centroids.set_row(cluster, &unit);
-        }
-    }
-    Ok(())
-}
-
-/// The sum of each cluster's vectors, in f64. Every cluster is summed in pieces of fixed length whose sums are then added
-/// in order, so the result does not depend on the threads, and memory stays at one row a piece.
-pub(super) fn cluster_sums(
-    vectors: &Vectors,
-    assignments: &[u32],
-    k: usize,
-    cancel: &CancelToken,
-) -> Result<Vec<Vec<f64>>> {
-    let dimension = vectors.dimension();
-    let mut members: Vec<Vec<usize>> = cluster_sizes(assignments, k).into_iter().map(Vec::with_capacity).collect();
-    for (at, &cluster) in assignments.iter().enumerate() {
-        members[cluster as usize].push(at);
-    }
-    let pieces: Vec<(usize, &[usize])> = members
-        .iter()
-        .enumerate()
-        .flat_map(|(cluster, members)| members.chunks(BLOCK).map(move |piece| (cluster, piece)))
-        .collect();
-    let partial: Vec<(usize, Vec<f64>)> = pieces
-        .into_par_iter()
-        .map(|(cluster, piece)| {
-            cancel.check()?;
-            let mut sum = vec![0.0_f64; dimension];
-            for &at in piece {
-                for (total, value) in sum.iter_mut().zip(vectors.row(at)) {
-                    *total += f64::from(*value);
-                }
-            }
-            Ok((cluster, sum))
-        })
-        .collect::<anser_core::Result<_>>()?;
-    let mut sums = vec![vec![0.0_f64; dimension]; k];
-    for (cluster, piece) in partial {
-        for (total, value) in sums[cluster].iter_mut().zip(piece) {
-            *total += value;
-        }
-    }
-    Ok(sums)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,13 +200,17 @@ mod tests {
         Vectors::new(degrees.iter().flat_map(|d| [d.to_radians().cos(), d.to_radians().sin()]).collect(), 2).unwrap()
     }
 
+    fn until_settled(most: usize, cancel: &CancelToken) -> Rounds<'_> {
+        Rounds { most, until_settled: true, cancel, over: &|_| {} }
+    }
+
     #[test]
     fn an_empty_cluster_is_refilled_from_the_farthest_vector() {
         // Both starting centroids lie on the first group, so the second start gets nothing.
         let vectors = on_circle(&[0.0, 1.0, 2.0, 120.0, 121.0]);
         let first = vectors.row(0);
         let start = Centroids { values: [first, first].concat(), dimension: 2 };
-        let run = iterate(&vectors, start, 50, &CancelToken::new()).unwrap();
+        let run = iterate(&vectors, start, until_settled(50, &CancelToken::new())).unwrap();
         assert!(run.converged);
         assert_eq!(cluster_sizes(&run.assignments, 2), [3, 2]);
     }
@@ -296,19 +219,8 @@ mod tests {
     fn vectors_that_cancel_out_leave_their_centroid_in_place() {
         let vectors = on_circle(&[0.0, 180.0]);
         let start = Centroids { values: vec![0.0, 1.0], dimension: 2 };
-        let run = iterate(&vectors, start, 10, &CancelToken::new()).unwrap();
+        let run = iterate(&vectors, start, until_settled(10, &CancelToken::new())).unwrap();
         assert!(run.converged && run.centroids.row(0) == [0.0, 1.0]);
-    }
-
-    #[test]
-    fn seeding_never_draws_a_vector_twice_while_others_remain() {
-        let vectors = on_circle(&[0.0, 0.0, 0.0, 0.0, 90.0, 180.0]);
-        for seed in 0..50 {
-            let centroids = seed_centroids(&vectors, 3, (seed, 0), &CancelToken::new()).unwrap();
-            let rows: Vec<Vec<u32>> =
-                centroids.rows().map(|r| r.iter().map(|v| (v + 0.0).to_bits()).collect()).collect();
-            assert!(rows[0] != rows[1] && rows[1] != rows[2] && rows[0] != rows[2], "seed {seed}");
-        }
     }
 
     #[test]
@@ -317,7 +229,22 @@ mod tests {
         let cancel = CancelToken::new();
         cancel.cancel();
         let start = Centroids { values: vec![0.0, 1.0], dimension: 2 };
-        let error = iterate(&vectors, start, 10, &cancel).unwrap_err();
+        let error = iterate(&vectors, start, until_settled(10, &cancel)).unwrap_err();
         assert_eq!(error.kind(), anser_core::ErrorKind::Cancelled);
+    }
+
+    #[test]
+    #[ignore = "measurement"]
+    fn measure_lloyd() {
+        let path = std::env::var("A_VECTORS").unwrap();
+        let vectors = Vectors::map(std::path::Path::new(&path), 384).unwrap();
+        let k = 100;
+        let start = vectors.gather(&(0..k).collect::<Vec<_>>());
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        for _ in 0..3 {
+            let clock = std::time::Instant::now();
+            let run = pool.install(|| lloyd_iterations(&vectors, &start, 20, &CancelToken::new())).unwrap();
+            println!("{:.3} s, objective {}, inertia {}", clock.elapsed().as_secs_f64(), run.objective, run.inertia);
+        }
     }
 }

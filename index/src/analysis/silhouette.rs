@@ -7,7 +7,7 @@
 use anser_core::CancelToken;
 use rayon::prelude::*;
 
-use super::lloyd::{cluster_sizes, cluster_sums};
+use super::sums::{cluster_sizes, cluster_sums};
 use super::vectors::Vectors;
 use crate::{IndexError, Result};
 
