@@ -1,8 +1,9 @@
 //! A flat map of vectors on which near ones lie together: t-distributed stochastic neighbour embedding.
 //!
-//! Van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008; in the Barnes-Hut form of van der Maaten,
-//! "Accelerating t-SNE using Tree-Based Algorithms", 2014, and begun from principal components, after Kobak and Berens,
-//! "The art of using t-SNE for single-cell transcriptomics", 2019. UMAP draws maps of the same kind, but its
+//! Van der Maaten and Hinton, "Visualizing Data using t-SNE", 2008; with the approximations of van der Maaten,
+//! "Accelerating t-SNE using Tree-Based Algorithms", 2014 (Barnes-Hut), and Linderman and others, "Fast
+//! interpolation-based t-SNE for improved visualization of single-cell RNA-seq data", 2019; begun from principal
+//! components, after Kobak and Berens, "The art of using t-SNE for single-cell transcriptomics", 2019. UMAP draws maps of the same kind, but its
 //! implementations in Rust either draw from a generator that cannot be seeded or bring in a linear-algebra system of
 //! their own, so that the same data would give another map on every run.
 
@@ -22,13 +23,17 @@ use super::vectors::{Vectors, sample_indices};
 use crate::{IndexError, Result};
 
 /// Most vectors that are laid out together; of more a sample is, and the others are placed among them.
-pub const LAID_OUT_VECTORS: usize = 20_000;
+pub const LAID_OUT_VECTORS: usize = 50_000;
 
 /// Neighbours that a vector outside the sample is placed between.
 const PLACED_BETWEEN: usize = 5;
 
 /// Vectors placed in one go, between two looks at the cancel token.
 const PLACED_AT_ONCE: usize = 4096;
+
+/// Up to so many rows Barnes-Hut's tree is used, which is then faster; beyond, interpolation on a grid, whose cost hardly
+/// grows with their number.
+const TREE_ROWS: usize = 12_000;
 
 /// Barnes-Hut's angle: cells that look smaller from a point than this count as one point. The value of the paper.
 const ANGLE: f32 = 0.5;
@@ -59,6 +64,12 @@ impl TsneOptions {
     /// Neighbours of each vector that [`tsne_2d`] makes use of: three times the perplexity.
     pub fn neighbours(&self) -> usize {
         (3.0 * self.perplexity).ceil().max(1.0) as usize
+    }
+
+    /// The perplexity that so many rows are laid out with: at most a third of the other rows, and at least 1.
+    pub fn perplexity_of(&self, rows: usize) -> f32 {
+        let others = rows.saturating_sub(1).min(self.neighbours());
+        self.perplexity.min(others as f32 / 3.0).max(1.0)
     }
 }
 
@@ -174,6 +185,26 @@ pub fn tsne_2d(
     if start.len() < 4 {
         return Ok(start.to_vec());
     }
+    let method = if start.len() <= TREE_ROWS { Repulsion::Tree } else { Repulsion::Grid };
+    lay_out(neighbours, start, options, method, (cancel, progress))
+}
+
+/// How the forces between all pairs of points are summed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Repulsion {
+    /// Far points together, as cells of a tree.
+    Tree,
+    /// By interpolation on a grid.
+    Grid,
+}
+
+fn lay_out(
+    neighbours: &Neighbours,
+    start: &[[f32; 2]],
+    options: &TsneOptions,
+    repulsion: Repulsion,
+    (cancel, progress): (&CancelToken, &dyn Progress),
+) -> Result<Vec<[f32; 2]>> {
     let used = neighbours.k().min(options.neighbours());
     // The crate asks for three neighbours for each unit of perplexity.
     let perplexity = options.perplexity.min(used as f32 / 3.0).max(1.0);
@@ -190,12 +221,21 @@ pub fn tsne_2d(
     progress.start("laying out", Some(options.epochs as u64), ProgressUnit::Items);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.map_err(|e| IndexError::internal(format!("a thread could not be started: {e}")))?;
-    let points = pool.install(|| descend(&rows, start, (perplexity, options.epochs), (cancel, progress)))?;
+    let descent = Descent { perplexity, epochs: options.epochs, repulsion };
+    let points = pool.install(|| descend(&rows, start, descent, (cancel, progress)))?;
     progress.finish();
     if points.iter().flatten().any(|c| !c.is_finite()) {
         return Err(IndexError::internal("the layout of the map did not converge; use another perplexity"));
     }
     Ok(points)
+}
+
+/// How to descend.
+#[derive(Clone, Copy)]
+struct Descent {
+    perplexity: f32,
+    epochs: usize,
+    repulsion: Repulsion,
 }
 
 /// What the descent is left with when it is cancelled.
@@ -204,14 +244,15 @@ struct Cancelled;
 fn descend(
     rows: &[Vec<Neighbor<f32>>],
     start: Vec<f32>,
-    (perplexity, epochs): (f32, usize),
+    descent: Descent,
     (cancel, progress): (&CancelToken, &dyn Progress),
 ) -> Result<Vec<[f32; 2]>> {
     // The crate reads the data's length only, as neighbours are known.
     let data = vec![(); rows.len()];
     let run = || {
         let mut tsne: tSNE<'_, f32, (), 2> = tSNE::new(&data);
-        tsne.perplexity(perplexity).epochs(epochs).initial_embedding(start).epoch_callback(|epoch, _| {
+        tsne.perplexity(descent.perplexity).epochs(descent.epochs).initial_embedding(start);
+        tsne.epoch_callback(|epoch, _| {
             progress.set(epoch as u64 + 1);
             if cancel.is_cancelled() {
                 // The crate has no other way out of its loop. This unwinds through that loop alone, on this thread, and
@@ -219,7 +260,10 @@ fn descend(
                 resume_unwind(Box::new(Cancelled));
             }
         });
-        tsne.barnes_hut_with_neighbors(ANGLE, rows);
+        match descent.repulsion {
+            Repulsion::Tree => tsne.barnes_hut_with_neighbors(ANGLE, rows),
+            Repulsion::Grid => tsne.fit_sne_with_neighbors(rows),
+        };
         tsne.embedding()
     };
     match catch_unwind(AssertUnwindSafe(run)) {

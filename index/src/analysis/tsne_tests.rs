@@ -53,11 +53,30 @@ fn the_same_map_comes_out_on_any_number_of_threads() {
     let options = TsneOptions { epochs: 60, ..TsneOptions::default() };
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| map(&vectors, &options))
+        pool.install(|| (map(&vectors, &options), on_a_grid(&vectors, &options)))
     };
     let one = on(1);
     assert_eq!(one, on(3));
-    assert_ne!(one.points, map(&vectors, &TsneOptions { seed: 1, ..options.clone() }).points);
+    assert_ne!(one.0.points, one.1);
+    assert_ne!(one.0.points, map(&vectors, &TsneOptions { seed: 1, ..options.clone() }).points);
+}
+
+/// The layout that large data gets.
+fn on_a_grid(vectors: &Vectors, options: &TsneOptions) -> Vec<[f32; 2]> {
+    let (cancel, wanted) = (CancelToken::new(), NeighbourOptions { k: options.neighbours(), exact: None, seed: 0 });
+    let neighbours = nearest_neighbours(vectors, &wanted, &cancel, &NoProgress).unwrap().neighbours;
+    let start = project_2d(vectors, 0, &cancel).unwrap().points;
+    lay_out(&neighbours, &start, options, Repulsion::Grid, (&cancel, &NoProgress)).unwrap()
+}
+
+#[test]
+fn the_grid_keeps_groups_together_as_the_tree_does() {
+    let vectors = planted(12, 40);
+    let points = on_a_grid(&vectors, &TsneOptions { epochs: 400, ..TsneOptions::default() });
+    assert!(agreement(&points, 12) > 0.97, "{}", agreement(&points, 12));
+    let same = vectors.gather(&[0; 60]);
+    let points = on_a_grid(&same, &TsneOptions { epochs: 50, ..TsneOptions::default() });
+    assert!(points.iter().flatten().all(|c| c.is_finite()));
 }
 
 #[test]

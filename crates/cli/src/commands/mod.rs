@@ -7,13 +7,18 @@ mod cluster;
 mod collections;
 mod completions;
 mod demo;
+mod diversity;
 mod doctor;
+mod duplicates;
 mod eval;
 mod files;
 mod ingest;
 mod jobs;
+mod map;
 mod models;
 mod moderate;
+mod outliers;
+mod recommend;
 mod search;
 mod serve;
 mod tune;
@@ -37,10 +42,20 @@ pub(crate) enum Command {
     Search(search::SearchArgs),
     /// Answer a question from a collection, with citations
     Ask(ask::AskArgs),
+    /// Find documents like some and unlike others
+    Recommend(recommend::RecommendArgs),
     /// Talk to a chat model, tuned or not
     Chat(chat::ChatArgs),
     /// Group a collection's documents by meaning
     Cluster(cluster::ClusterArgs),
+    /// Draw a map on which documents that mean similar things lie together
+    Map(map::MapArgs),
+    /// Find the documents that are most unlike the others
+    Outliers(outliers::OutliersArgs),
+    /// Find documents that say nearly the same, and delete all but one of them
+    Duplicates(duplicates::DuplicatesArgs),
+    /// Measure how varied documents are, or compare two choices of them
+    Diversity(diversity::DiversityArgs),
     /// List, show and delete collections
     #[command(subcommand)]
     Collections(collections::CollectionsCommand),
@@ -76,8 +91,13 @@ impl Command {
             Self::Ingest(args) => args.run(settings, terminal),
             Self::Search(args) => args.run(settings, terminal),
             Self::Ask(args) => args.run(settings, terminal),
+            Self::Recommend(args) => args.run(settings, terminal),
             Self::Chat(args) => args.run(settings, terminal),
             Self::Cluster(args) => args.run(settings, terminal),
+            Self::Map(args) => args.run(settings, terminal),
+            Self::Outliers(args) => args.run(settings, terminal),
+            Self::Duplicates(args) => args.run(settings, terminal),
+            Self::Diversity(args) => args.run(settings, terminal),
             Self::Collections(command) => command.run(settings, terminal),
             Self::Models(command) => command.run(settings, terminal),
             Self::Tune(command) => command.run(settings, terminal),

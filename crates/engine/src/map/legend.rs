@@ -16,7 +16,7 @@ const SPACE: f32 = 9.0;
 /// With no more groups than this, names may take two lines.
 const ROOMY_GROUPS: usize = 18;
 /// What stands for points without a group or value.
-const NONE: &str = "none";
+pub(super) const NONE: &str = "none";
 
 /// Draws the legend into `frame`.
 pub(super) fn legend(map: &DocumentMap, frame: &Rect) -> Group {
@@ -88,14 +88,8 @@ fn bar(map: &DocumentMap, values: &[Option<f64>], name: &str, frame: &Rect) -> G
             .set("height", pixels(column.height))
             .set("fill", "none");
         group = group.add(outline.set("class", "bar"));
-        for (value, share, edge) in ticks(range) {
-            let sign = match edge {
-                Edge::Low if range.open => "≤ ",
-                Edge::High if range.open => "≥ ",
-                _ => "",
-            };
+        for (words, share) in scale_ticks(range) {
             let y = column.bottom() - column.height * share as f32;
-            let words = format!("{sign}{}", number(value));
             group = group.add(text(&words, (column.right() + 10.0, y + 4.5), "count"));
         }
         below = column.bottom() + 34.0;
@@ -110,31 +104,42 @@ fn bar(map: &DocumentMap, values: &[Option<f64>], name: &str, frame: &Rect) -> G
     group
 }
 
-#[derive(PartialEq, Clone, Copy)]
-enum Edge {
-    Low,
-    Inner,
-    High,
-}
-
-/// The numbers beside the bar: both ends, and round ones between them that keep clear of the ends.
-fn ticks(range: Range) -> Vec<(f64, f64, Edge)> {
+/// The numbers beside a scale and where they stand, from 0 to 1: both ends, and round ones between them that keep clear of
+/// the ends.
+pub(super) fn scale_ticks(range: Range) -> Vec<(String, f64)> {
     let width = range.high - range.low;
     if width <= 0.0 || !width.is_finite() {
-        return vec![(range.low, 0.5, Edge::Inner)];
+        return vec![(number(range.low), 0.5)];
     }
+    let (below, above) = if range.open { ("≤ ", "≥ ") } else { ("", "") };
     let rough = width / 5.0;
     let base = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * base).find(|s| *s >= rough).unwrap_or(base * 10.0);
-    let mut ticks = vec![(range.low, 0.0, Edge::Low)];
+    let mut ticks = vec![(format!("{below}{}", number(range.low)), 0.0)];
     let first = (range.low / step).ceil();
     for at in 0..12 {
         let value = (first + f64::from(at)) * step;
         let share = (value - range.low) / width;
         if (0.07..0.93).contains(&share) {
-            ticks.push((value, share, Edge::Inner));
+            ticks.push((number(value), share));
         }
     }
-    ticks.push((range.high, 1.0, Edge::High));
+    ticks.push((format!("{above}{}", number(range.high)), 1.0));
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_has_both_ends_and_round_numbers_between() {
+        let ticks = scale_ticks(Range { low: 0.5, high: 5.2, open: false });
+        let words: Vec<&str> = ticks.iter().map(|(words, _)| words.as_str()).collect();
+        assert_eq!(words, ["0.5", "1", "2", "3", "4", "5.2"]);
+        assert!(ticks.windows(2).all(|pair| pair[0].1 < pair[1].1));
+        let open = scale_ticks(Range { low: -10.0, high: 990.0, open: true });
+        assert_eq!((open[0].0.as_str(), open[open.len() - 1].0.as_str()), ("≤ -10", "≥ 990"));
+        assert_eq!(scale_ticks(Range { low: 3.0, high: 3.0, open: false }), [("3".to_owned(), 0.5)]);
+    }
 }

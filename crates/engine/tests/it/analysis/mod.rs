@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests end the test that called them")]
 
+mod diversity;
+mod duplicates;
+mod cluster;
 mod frame;
+mod outliers;
+mod projection;
 
 use std::sync::Arc;
 
