@@ -14,8 +14,8 @@ use crate::ServerOptions;
 use crate::error::ApiError;
 use crate::middleware::{access, admission, observe};
 use crate::routes::{
-    answers, chat, cluster, collections, completions, documents, embeddings, files, fine_tuning, health, models,
-    moderations, page, responses, search,
+    answers, chat, cluster, collections, completions, documents, embeddings, files, fine_tuning, health, jobs, models,
+    moderations, page, recommend, responses, search,
 };
 use crate::state::{App, AppState};
 
@@ -25,8 +25,8 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
 }
 
 /// Routes that work with models and collections: a key where keys are set, and a place among the requests in flight.
-fn api_routes() -> [(&'static str, MethodRouter<AppState>); 29] {
-    [
+fn api_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
+    vec![
         ("/v1/models", get(models::list)),
         ("/v1/models/{*id}", get(models::get).delete(models::delete)),
         ("/v1/embeddings", post(embeddings::create)),
@@ -47,6 +47,15 @@ fn api_routes() -> [(&'static str, MethodRouter<AppState>); 29] {
         ("/v1/fine_tuning/jobs/{id}/resume", post(fine_tuning::resume)),
         ("/v1/fine_tuning/jobs/{id}/events", get(fine_tuning::events)),
         ("/v1/fine_tuning/jobs/{id}/checkpoints", get(fine_tuning::checkpoints)),
+        ("/v1/jobs", get(jobs::list).post(jobs::create)),
+        ("/v1/jobs/{id}", get(jobs::get).delete(jobs::delete)),
+        ("/v1/jobs/{id}/cancel", post(jobs::cancel)),
+        ("/v1/jobs/{id}/pause", post(jobs::pause)),
+        ("/v1/jobs/{id}/resume", post(jobs::resume)),
+        ("/v1/jobs/{id}/events", get(jobs::events)),
+        ("/v1/jobs/{id}/results", get(jobs::results)),
+        ("/v1/jobs/{id}/result", get(jobs::result)),
+        ("/v1/collections/{name}/jobs", post(jobs::create_for_collection)),
         ("/v1/collections", get(collections::list).post(collections::create)),
         ("/v1/collections/{name}", get(collections::get).delete(collections::delete)),
         ("/v1/collections/{name}/documents", get(documents::list).post(documents::ingest)),
@@ -57,6 +66,7 @@ fn api_routes() -> [(&'static str, MethodRouter<AppState>); 29] {
         ("/v1/collections/{name}/documents/{*id}", get(documents::get).delete(documents::delete)),
         ("/v1/collections/{name}/search", post(search::search)),
         ("/v1/collections/{name}/answers", post(answers::create)),
+        ("/v1/collections/{name}/recommend", post(recommend::create)),
         ("/v1/collections/{name}/cluster", post(cluster::create)),
         ("/metrics", get(health::figures)),
     ]

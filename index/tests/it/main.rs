@@ -5,6 +5,7 @@
 mod cache;
 mod crash;
 mod documents;
+mod filtered;
 mod model;
 mod recall;
 mod search;

@@ -4,6 +4,7 @@ mod analysis;
 mod answer;
 mod ingest;
 mod moderation;
+mod recommend;
 mod text_metrics;
 mod tuned_evaluation;
 mod tuning;

@@ -17,6 +17,7 @@ mod models;
 mod moderations;
 mod official_client;
 mod page;
+mod recommend;
 mod responses;
 mod socket;
 mod support;
