@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
-use anser_core::{CancelToken, Progress};
-use anser_engine::cluster::ClusterOptions;
-use anser_engine::{AnswerRequest, Engine, FileFormat, IngestOptions};
-use anser_index::analysis::ClusterCount;
+use anser_core::{CancelToken, Progress, StopReason, StopSignal};
+use anser_engine::cluster::{ClusterOptions, ClusterReport};
+use anser_engine::{
+    Analysis, AnalysisRequest, AnalysisSource, AnswerRequest, Engine, FileFormat, IngestOptions, JobState,
+};
 use anser_server::ServerOptions;
 use clap::Args;
 use serde_json::json;
@@ -48,8 +49,13 @@ impl DemoArgs {
         let started = Instant::now();
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
-        let cancel = interrupt::cancel_on_interrupt();
-        let demo = Demo { engine: &engine, terminal, progress: progress.as_ref(), cancel: &cancel };
+        let stop = StopSignal::default();
+        interrupt::on_interrupt({
+            let stop = stop.clone();
+            move || stop.stop(StopReason::Cancel)
+        });
+        let demo =
+            Demo { engine: &engine, terminal, progress: progress.as_ref(), cancel: &stop.token(), stop: &stop };
 
         demo.heading("1. Index the shop's FAQ and its reviews")?;
         let faq = demo.ingest(FAQ_COLLECTION, FileFormat::Jsonl, FAQ)?;
@@ -97,6 +103,8 @@ struct Demo<'a> {
     terminal: &'a Terminal,
     progress: &'a dyn Progress,
     cancel: &'a CancelToken,
+    /// What `cancel` sees set.
+    stop: &'a StopSignal,
 }
 
 impl Demo<'_> {
@@ -131,9 +139,17 @@ impl Demo<'_> {
     }
 
     fn cluster(&self) -> Result<serde_json::Value, Failure> {
-        let request =
-            ClusterOptions { count: ClusterCount::Auto { min: 4, max: 16 }, seed: 42, examples: 1, keywords: 5 };
-        let report = self.engine.cluster(REVIEWS_COLLECTION, &request, self.progress, self.cancel)?;
+        let options =
+            ClusterOptions { k_min: Some(4), k_max: Some(16), examples: 1, keywords: 5, ..ClusterOptions::default() };
+        let source = AnalysisSource::Collection { name: REVIEWS_COLLECTION.to_owned(), filter: None };
+        let request = AnalysisRequest { source, analysis: Analysis::Cluster(options) };
+        let job = self.engine.create_analysis_job(&request)?;
+        let job = self.engine.run_job_here(&job.id, self.stop, &mut |_| {}, self.progress)?;
+        if job.state != JobState::Succeeded {
+            let why = job.failure.map_or_else(|| format!("it was {}", job.state.as_str()), |failure| failure.message);
+            return Err(Failure::failed(format!("the reviews could not be clustered: {why}")));
+        }
+        let report: ClusterReport = self.engine.job_report(&job.id)?;
         if !self.terminal.is_json() {
             cluster::print_report(self.terminal, &report)?;
         }

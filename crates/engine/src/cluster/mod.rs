@@ -1,19 +1,20 @@
-//! Clustering a collection: groups of documents that mean similar things, with their keywords and most typical documents,
-//! as a report, as a table in a file, and as a map.
+//! Clustering documents by meaning: groups with their names, keywords, typical and borderline documents, how far they can
+//! be believed, where each document went, and a map.
 
-mod columns;
+mod attributes;
 mod job;
-mod map;
+mod naming;
+mod options;
+mod partition;
+mod picture;
 mod report;
-mod table;
+mod saved;
+mod tables;
 mod typical;
-mod write;
 
-pub use anser_index::analysis::{ClusterCount, CountScore, Keyword};
-pub use job::cluster;
-pub use map::write_map;
-pub use report::{Assignment, ClusterOptions, ClusterReport, ClusterSummary, TypicalDocument};
-pub use write::{TableFormat, write_assignments};
-
-#[cfg(test)]
-mod fixtures;
+pub use anser_index::analysis::Keyword;
+pub use options::{ClusterAlgorithm, ClusterOptions, ClusterProjection};
+pub use report::{
+    AttributeSummary, BorderlineDocument, ClusterMerge, ClusterReport, ClusterStability, ClusterSummary, CountScore,
+    TruthComparison, TypicalDocument, ValueCount,
+};

@@ -1,84 +1,131 @@
-//! What is asked of a clustering and what comes back.
+//! What comes back of a clustering: everything but the rows.
 
 use std::collections::BTreeMap;
 
-use anser_core::{Attributes, DocumentId};
-use anser_index::analysis::{ClusterCount, CountScore, Keyword};
+use anser_core::{DocumentId, EmbedderInfo};
+use anser_index::analysis::Keyword;
 use serde::{Deserialize, Serialize};
 
-/// What to cluster into.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ClusterOptions {
-    /// How many clusters, or the range to choose from.
-    pub count: ClusterCount,
-    /// The same collection and seed give the same clusters.
-    pub seed: u64,
-    /// Most typical documents listed for each cluster.
-    pub examples: usize,
-    /// Most keywords listed for each cluster.
-    pub keywords: usize,
-}
+use super::options::{ClusterAlgorithm, ClusterProjection};
 
-impl Default for ClusterOptions {
-    fn default() -> Self {
-        Self { count: ClusterCount::Auto { min: 2, max: 20 }, seed: 42, examples: 3, keywords: 8 }
-    }
-}
-
-/// The clusters of a collection.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// The clusters of a collection or file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterReport {
-    /// The collection.
-    pub collection: String,
+    /// The collection or file.
+    pub source: String,
+    /// How groups were found.
+    pub algorithm: ClusterAlgorithm,
+    /// The job whose clusters the documents were assigned to, when no new ones were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned_to: Option<String>,
+    /// Who made the vectors.
+    pub embedder: EmbedderInfo,
+    /// What random choices were drawn from.
+    pub seed: u64,
+    /// How many documents there are.
+    pub documents: usize,
     /// How many clusters there are.
     pub k: usize,
     /// How that number was arrived at, in words.
     pub criterion: String,
     /// The mean silhouette of every number of clusters tried; empty when the number was given.
     pub scores: Vec<CountScore>,
-    /// Mean silhouette (cosine) over all documents, in [-1, 1]; `None` for a single cluster, where it is not defined.
+    /// Mean silhouette (cosine) of the documents in clusters, in [-1, 1], on a sample of large collections; `None` where it
+    /// is not defined: a single cluster, or documents assigned to clusters of another job.
     pub silhouette: Option<f64>,
     /// Whether the clusters had come to rest when the work ended.
     pub converged: bool,
-    /// How many documents were clustered: all of the collection.
-    pub documents: usize,
-    /// The clusters, largest first.
+    /// Documents that belong to no cluster.
+    pub noise: usize,
+    /// Their part of all documents, in [0, 1].
+    pub noise_share: f64,
+    /// How far other seeds give the same clusters; `None` when not asked for and for a single cluster.
+    pub stability: Option<ClusterStability>,
+    /// The clusters, largest first (in the order of the other job, when assigned).
     pub clusters: Vec<ClusterSummary>,
-    /// The share of the variance, in [0, 1], that the map's x and y axes show.
-    pub explained_variance: [f32; 2],
-    /// Where each document went, in the collection's order.
-    pub assignments: Vec<Assignment>,
+    /// The clusters merged two at a time, the most similar first, until one is left: empty for fewer than two.
+    pub merges: Vec<ClusterMerge>,
+    /// How the clusters agree with an attribute that holds the true class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truth: Option<TruthComparison>,
+    /// How the map was laid out.
+    pub projection: ClusterProjection,
+    /// The share of the variance, in [0, 1], that x and y show; `None` for t-SNE.
+    pub explained_variance: Option<[f32; 2]>,
+    /// What a reader should know beside the figures.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// One number of clusters that was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CountScore {
+    /// How many clusters.
+    pub k: usize,
+    /// Mean silhouette.
+    pub silhouette: f64,
+}
+
+/// How far clusterings with different seeds agree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterStability {
+    /// Runs of k-means, each with another seed and the same number of clusters.
+    pub runs: usize,
+    /// Mean adjusted Rand index over all pairs of runs: 1 when all agree, about 0 when none do (Hubert and Arabie 1985).
+    pub mean_adjusted_rand: f64,
+    /// The lowest of any pair.
+    pub lowest: f64,
+    /// Whether to believe the clusters, in a sentence.
+    pub verdict: String,
+}
+
+impl ClusterStability {
+    pub(super) fn new(runs: usize, mean_adjusted_rand: f64, lowest: f64) -> Self {
+        let verdict = match mean_adjusted_rand {
+            mean if mean >= 0.9 => "other seeds give nearly the same clusters: they are in the data",
+            mean if mean >= 0.7 => "other seeds give mostly the same clusters: believe their cores, not every border",
+            mean if mean >= 0.5 => {
+                "other seeds agree in part: take the clusters as one way among several to divide the documents"
+            }
+            _ => "other seeds give other clusters: do not read much into them; try another number",
+        };
+        Self { runs, mean_adjusted_rand, lowest, verdict: verdict.to_owned() }
+    }
 }
 
 /// One cluster.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSummary {
     /// Its number, from 0; clusters are numbered by size.
     pub cluster: u32,
-    /// Its first keywords, as a name for it; `cluster N` when it has none.
+    /// A short name, different from those of all others: its first keywords or what a chat model wrote; `cluster N` when it
+    /// has none.
     pub label: String,
+    /// Where the name is from: `keywords`, or the chat model's name.
+    pub named_by: String,
     /// How many documents it has.
     pub size: usize,
-    /// Its part of all documents, in (0, 1].
+    /// Its part of all documents, in [0, 1].
     pub share: f64,
-    /// Mean cosine of its documents with its centroid, in [-1, 1].
-    pub cohesion: f32,
+    /// Mean cosine of its documents with its centroid, in [-1, 1]; `None` when it has none.
+    pub cohesion: Option<f32>,
     /// The words that set it apart, best first.
     pub keywords: Vec<Keyword>,
     /// The documents nearest its centroid, without near-copies of each other.
     pub typical: Vec<TypicalDocument>,
-    /// For each attribute that is a number in every document that has it, the mean over this cluster's documents.
-    pub attribute_means: BTreeMap<String, f64>,
+    /// The documents that most nearly belong to another cluster, the most doubtful first.
+    pub borderline: Vec<BorderlineDocument>,
+    /// How attributes are distributed over its documents, by name.
+    pub attributes: BTreeMap<String, AttributeSummary>,
 }
 
 /// A document that stands for its cluster.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TypicalDocument {
     /// Its id.
     pub id: DocumentId,
     /// Its title.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The beginning of its text, on one line.
     pub text: String,
@@ -86,26 +133,91 @@ pub struct TypicalDocument {
     pub similarity: f32,
 }
 
-/// Where one document went.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Assignment {
-    /// The document.
-    pub document_id: DocumentId,
-    /// Its cluster.
-    pub cluster: u32,
-    /// Cosine with the centroid of that cluster.
-    pub similarity: f32,
-    /// Place on the map along the first principal direction.
-    pub x: f32,
-    /// Place on the map along the second principal direction.
-    pub y: f32,
-    /// The document's title. Left out of the report's JSON, as are text and attributes; the table has them.
-    #[serde(skip)]
+/// A document at the border of its cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BorderlineDocument {
+    /// Its id.
+    pub id: DocumentId,
+    /// Its title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The document's text.
-    #[serde(skip)]
+    /// The beginning of its text, on one line.
     pub text: String,
-    /// The document's attributes.
-    #[serde(skip)]
-    pub attributes: Attributes,
+    /// Cosine with the centroid of its cluster.
+    pub similarity: f32,
+    /// The nearest other cluster.
+    pub other: u32,
+    /// Cosine with the centroid of that.
+    pub other_similarity: f32,
+    /// The first cosine less the second.
+    pub margin: f32,
+}
+
+/// How one attribute is distributed over the documents of a cluster.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AttributeSummary {
+    /// Documents that have it.
+    pub count: usize,
+    /// Documents that lack it.
+    pub missing: usize,
+    /// Mean of its numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<f64>,
+    /// Standard deviation of its numbers (n - 1); `None` for fewer than two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sd: Option<f64>,
+    /// Smallest number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Largest number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// Its most frequent values: all numbers and booleans in their order where there are few different ones, of texts the
+    /// ten most frequent. Empty when there are too many different ones to count.
+    pub values: Vec<ValueCount>,
+}
+
+/// How often a value occurs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ValueCount {
+    /// The value as text. A list of texts counts for each of them.
+    pub value: String,
+    /// Documents of the cluster that have it.
+    pub count: usize,
+    /// Their part of the cluster's documents that have the attribute.
+    pub share: f64,
+}
+
+/// One step of merging clusters: `left` and `right` become the node `k + i`, `i` being the step's place.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClusterMerge {
+    /// A cluster below `k`, or the result of step `left - k`.
+    pub left: usize,
+    /// As `left`.
+    pub right: usize,
+    /// How similar the two are, as a cosine.
+    pub similarity: f32,
+    /// Documents of both together.
+    pub size: usize,
+}
+
+/// How clusters agree with true classes. Noise counts as one more cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TruthComparison {
+    /// The attribute that holds the class.
+    pub attribute: String,
+    /// Documents that have it, and that the figures are of.
+    pub documents: usize,
+    /// How many different classes there are.
+    pub classes: usize,
+    /// 1 when every cluster has documents of one class only (Rosenberg and Hirschberg 2007).
+    pub homogeneity: f64,
+    /// 1 when all documents of a class are in one cluster.
+    pub completeness: f64,
+    /// Harmonic mean of the two.
+    pub v_measure: f64,
+    /// Normalised mutual information, arithmetic mean.
+    pub normalized_mutual_information: f64,
+    /// Adjusted Rand index: 1 for equal partitions, about 0 for unrelated ones.
+    pub adjusted_rand: f64,
 }

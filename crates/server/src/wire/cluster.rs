@@ -1,46 +1,42 @@
 //! `POST /v1/collections/{name}/cluster`.
 
-use anser_engine::ClusterCount;
-use anser_engine::cluster::ClusterOptions;
-use serde::Deserialize;
-
-use crate::error::{ApiError, ApiResult};
+use anser_engine::Filter;
+use anser_engine::cluster::{ClusterOptions, ClusterReport};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// The request; everything in it may be left out.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "Map<String, Value>")]
 pub(crate) struct ClusterBody {
-    /// How many clusters; without it, the best number between `k_min` and `k_max` is looked for.
-    k: Option<usize>,
-    k_min: Option<usize>,
-    k_max: Option<usize>,
-    seed: Option<u64>,
-    examples: Option<usize>,
-    keywords: Option<usize>,
+    /// Only documents that this lets through.
+    pub(crate) filter: Option<Filter>,
+    /// Every other field.
+    pub(crate) options: ClusterOptions,
 }
 
-impl ClusterBody {
-    /// The engine's request.
-    pub(crate) fn into_request(self) -> ApiResult<ClusterOptions> {
-        let defaults = ClusterOptions::default();
-        let count = match (self.k, self.k_min, self.k_max, defaults.count) {
-            (Some(k), None, None, _) => ClusterCount::Fixed(k),
-            (Some(_), ..) => {
-                return Err(ApiError::invalid(
-                    "k",
-                    "k fixes the number of clusters; leave out either it or k_min and k_max",
-                ));
-            }
-            (None, min, max, ClusterCount::Auto { min: lowest, max: highest }) => {
-                ClusterCount::Auto { min: min.unwrap_or(lowest), max: max.unwrap_or(highest) }
-            }
-            (None, .., fixed @ ClusterCount::Fixed(_)) => fixed,
+impl TryFrom<Map<String, Value>> for ClusterBody {
+    type Error = String;
+
+    fn try_from(mut body: Map<String, Value>) -> Result<Self, Self::Error> {
+        let filter = match body.remove("filter") {
+            None | Some(Value::Null) => None,
+            Some(filter) => Some(serde_json::from_value(filter).map_err(|error| format!("filter: {error}"))?),
         };
-        Ok(ClusterOptions {
-            count,
-            seed: self.seed.unwrap_or(defaults.seed),
-            examples: self.examples.unwrap_or(defaults.examples),
-            keywords: self.keywords.unwrap_or(defaults.keywords),
-        })
+        let options = serde_path_to_error::deserialize(Value::Object(body)).map_err(|error| {
+            let (path, text) = (error.path().to_string(), error.inner().to_string());
+            // A field that is named already is left where others look for it, at the beginning.
+            if text.starts_with("unknown field") { text } else { format!("{path}: {text}") }
+        })?;
+        Ok(Self { filter, options })
     }
+}
+
+/// The reply.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClusterReply {
+    /// The job, which has the tables and pictures.
+    pub(crate) job: String,
+    #[serde(flatten)]
+    pub(crate) report: ClusterReport,
 }
