@@ -1,0 +1,185 @@
+//! `anser duplicates`: groups of documents that say nearly the same, and deleting all but one of each.
+
+use std::path::PathBuf;
+
+use anser_engine::duplicates::{DeletedDuplicates, DuplicateOptions, DuplicateReport, KeepRule};
+use anser_engine::{Analysis, AnalysisSource, EngineError};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+use super::analysis::{Finished, SourceArgs, check_outputs, run};
+use super::outliers::shown;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::terminal::{Terminal, confirm};
+
+/// Characters of a document in the table.
+const SNIPPET: usize = 130;
+
+/// Arguments of `anser duplicates`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  anser duplicates reviews\n  anser duplicates reviews --threshold 0.9 --out duplicates.csv\n  anser duplicates reviews --keep newest --newest-by Time --delete\n  anser duplicates tickets.csv --text-field body --out duplicates.parquet\n\nDocuments form a group when pairs at or above the threshold link them. Everything marked as redundant is that near to\na document that is kept. --delete asks first, and leaves alone what was changed since it was compared."
+)]
+pub(crate) struct DuplicatesArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Least cosine of two documents that say nearly the same, above 0 and up to 1
+    #[arg(long, default_value_t = DuplicateOptions::default().threshold, value_name = "COSINE")]
+    threshold: f32,
+    /// Which document of a group is kept
+    #[arg(long, value_enum, default_value = "longest")]
+    keep: Keep,
+    /// Attribute, a time or a number, that says what is newest
+    #[arg(long, value_name = "ATTRIBUTE")]
+    newest_by: Option<String>,
+    /// Groups shown
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: usize,
+    /// Write all documents that are in groups: .parquet, .arrow, .csv, .json or .jsonl
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Delete the redundant documents from the collection
+    #[arg(long)]
+    delete: bool,
+    /// Do not ask before deleting
+    #[arg(long, short, requires = "delete")]
+    yes: bool,
+    /// Same seed, same groups
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+}
+
+/// Which document of a group is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Keep {
+    /// The one with the longest text
+    Longest,
+    /// The one whose id comes first
+    First,
+    /// The one with the highest value of --newest-by
+    Newest,
+}
+
+/// The report, and what was deleted.
+#[derive(Serialize)]
+struct Reply<'a> {
+    #[serde(flatten)]
+    report: &'a DuplicateReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deletion: Option<&'a DeletedDuplicates>,
+}
+
+impl DuplicatesArgs {
+    pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        check_outputs(&self.out, None)?;
+        if self.delete && !matches!(self.source.source()?, AnalysisSource::Collection { .. }) {
+            let message = "nothing is deleted from files: leave out --delete, and take the rows whose keep is true from the table that --out writes";
+            return Err(EngineError::invalid("delete", message).into());
+        }
+        let finished = run(settings, terminal, &self.source, Analysis::Duplicates(self.options()))?;
+        let report: DuplicateReport = finished.report()?;
+        if let Some(path) = &self.out {
+            finished.write_table("documents", path)?;
+        }
+        if !terminal.is_json() {
+            print(terminal, &report)?;
+            if let Some(path) = &self.out {
+                terminal.line(format!("wrote {}", path.display()))?;
+            }
+        }
+        let deletion = if self.delete && report.redundant > 0 { Some(self.delete(&finished, &report)?) } else { None };
+        if terminal.is_json() {
+            return terminal.json(&Reply { report: &report, deletion: deletion.as_ref() });
+        }
+        match deletion {
+            Some(done) if done.left > 0 => terminal.line(format!(
+                "deleted {} documents from {}; {} were left because they or the document kept in their place changed meanwhile",
+                done.deleted, done.collection, done.left
+            )),
+            Some(done) => terminal.line(format!("deleted {} documents from {}", done.deleted, done.collection)),
+            None if self.delete => terminal.line("nothing to delete"),
+            None if report.redundant > 0 => terminal.line(self.next()?),
+            None => Ok(()),
+        }
+    }
+
+    fn options(&self) -> DuplicateOptions {
+        let keep = match self.keep {
+            Keep::Longest => KeepRule::Longest,
+            Keep::First => KeepRule::First,
+            Keep::Newest => KeepRule::Newest,
+        };
+        let newest_by = self.newest_by.clone();
+        DuplicateOptions { threshold: self.threshold, keep, newest_by, limit: self.limit, seed: self.seed }
+    }
+
+    /// What to do after looking.
+    fn next(&self) -> Result<String, Failure> {
+        Ok(match self.source.source()? {
+            AnalysisSource::Collection { .. } => "the same command with --delete removes the redundant ones".to_owned(),
+            _ => "--out FILE writes all groups; the rows whose keep is true are those to go on with".to_owned(),
+        })
+    }
+
+    /// Asks, unless told not to, and deletes.
+    fn delete(&self, finished: &Finished, report: &DuplicateReport) -> Result<DeletedDuplicates, Failure> {
+        let question = format!(
+            "delete {} of {} documents from {}, keeping {}?",
+            report.redundant,
+            report.documents,
+            report.source,
+            report.grouped - report.redundant
+        );
+        if !self.yes && !confirm(&question)? {
+            let message = format!("nothing was deleted from {}; pass --yes to delete without a question", report.source);
+            return Err(Failure::failed(message));
+        }
+        Ok(finished.engine.delete_duplicates(&finished.job.id)?)
+    }
+}
+
+fn print(terminal: &Terminal, report: &DuplicateReport) -> Result<(), Failure> {
+    let mut rows: Vec<[String; 5]> = Vec::new();
+    for group in &report.largest {
+        for (at, member) in group.members.iter().enumerate() {
+            let similarity = match (member.keep, member.exact_copy) {
+                (true, _) => String::new(),
+                (false, true) => "copy".to_owned(),
+                (false, false) => format!("{:.3}", member.similarity),
+            };
+            rows.push([
+                if at == 0 { group.group.to_string() } else { String::new() },
+                if at == 0 { group.documents.to_string() } else { String::new() },
+                if member.keep { "keep".to_owned() } else { String::new() },
+                similarity,
+                shown(&member.document, SNIPPET),
+            ]);
+        }
+        if group.members.len() < group.documents {
+            let more = format!("and {} more", group.documents - group.members.len());
+            rows.push([String::new(), String::new(), String::new(), String::new(), more]);
+        }
+    }
+    if !rows.is_empty() {
+        terminal.table(["group", "documents", "keep", "similarity", "document"], rows)?;
+    }
+    if report.largest.len() < report.groups {
+        terminal.line(format!(
+            "{} smaller groups are not shown; --limit shows more, --out writes all",
+            report.groups - report.largest.len()
+        ))?;
+    }
+    let how = match report.recall {
+        None => "no pair missed".to_owned(),
+        Some(recall) => format!("{:.1} % of the pairs found, measured on a sample", recall * 100.0),
+    };
+    if report.groups == 0 {
+        return terminal
+            .line(format!("no near-duplicates among {} documents at cosine {} ({how})", report.documents, report.threshold));
+    }
+    terminal.line(format!(
+        "{} groups at cosine {}: {} of {} documents are redundant, {} of them exact copies ({how})",
+        report.groups, report.threshold, report.redundant, report.documents, report.exact_copies
+    ))
+}
