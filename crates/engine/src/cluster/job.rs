@@ -11,7 +11,7 @@ use super::picture::{self, Places};
 use super::report::{AttributeSummary, ClusterReport, ClusterSummary};
 use super::saved::{self, SavedClusters};
 use super::typical::{Listed, listed_documents};
-use super::tables;
+use super::{quality, tables, truth};
 use crate::EngineError;
 use crate::analysis::Work;
 
@@ -30,14 +30,18 @@ impl ClusterOptions {
             Some(saved) => self.assign_to(work, saved)?,
             None => Partition::find(&work.subject.vectors, self, (work.cancel, work.progress))?,
         };
-        let truth = None;
+        let truth = self.truth.as_deref().map(|attribute| truth::compare(work, &partition, attribute)).transpose()?;
         let counted = self.read_texts(work, &partition)?;
         let listed = listed_documents(work, &partition, (self.examples.max(1), self.borderline))?;
         let mut notes = Vec::new();
         let described = self.describe(work, saved.as_ref(), &counted, &listed, &mut notes)?;
         let clusters = self.summaries(&partition, described, counted.attributes, listed);
         let places = Places::find(work, self)?;
-        let stability = None;
+        let watch = (work.cancel, work.progress);
+        let stability = match saved {
+            Some(_) => None,
+            None => quality::other_seeds(&work.subject.vectors, &partition, self, watch, &mut notes)?,
+        };
         let noise = partition.assignments.iter().filter(|cluster| cluster.is_none()).count();
         let report = ClusterReport {
             source: work.subject.name.clone(),
@@ -50,6 +54,7 @@ impl ClusterOptions {
             criterion: partition.criterion.clone(),
             scores: partition.scores.clone(),
             silhouette: partition.silhouette,
+            silhouette_documents: partition.silhouette_documents,
             converged: partition.converged,
             noise,
             noise_share: noise as f64 / work.subject.len() as f64,
@@ -57,7 +62,7 @@ impl ClusterOptions {
             clusters,
             merges: match &saved {
                 Some(saved) => saved.report.merges.clone(),
-                None => Vec::new(),
+                None => quality::merges(&partition)?,
             },
             truth,
             projection: self.projection,

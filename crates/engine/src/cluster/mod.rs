@@ -7,9 +7,11 @@ mod naming;
 mod options;
 mod partition;
 mod picture;
+mod quality;
 mod report;
 mod saved;
 mod tables;
+mod truth;
 mod typical;
 
 pub use anser_index::analysis::Keyword;

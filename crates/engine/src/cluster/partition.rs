@@ -28,6 +28,8 @@ pub(super) struct Partition {
     pub(super) scores: Vec<CountScore>,
     /// Mean silhouette of the documents in clusters.
     pub(super) silhouette: Option<f64>,
+    /// Documents that it is the mean of.
+    pub(super) silhouette_documents: usize,
     /// Whether the search came to rest.
     pub(super) converged: bool,
 }
@@ -60,6 +62,7 @@ impl Partition {
         partition.scores = found.scores.into_iter().map(score).collect();
         partition.converged = found.converged;
         partition.silhouette = found.silhouette;
+        partition.silhouette_documents = found.silhouette_vectors;
         if partition.leave_noise(options.noise_below) {
             partition.renumber(vectors)?;
             partition.measure(vectors, cancel)?;
@@ -131,6 +134,7 @@ impl Partition {
             criterion,
             scores: Vec::new(),
             silhouette: None,
+            silhouette_documents: 0,
             converged: true,
         })
     }
@@ -196,6 +200,7 @@ impl Partition {
             kept = (0..SILHOUETTE_SAMPLE).map(|at| kept[at * total / SILHOUETTE_SAMPLE]).collect();
         }
         let of: Vec<u32> = kept.iter().filter_map(|&at| self.assignments[at]).collect();
+        self.silhouette_documents = kept.len();
         self.silhouette = mean_silhouette(&vectors.gather(&kept), &of, cancel)?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anser_core::{DocumentId, EmbedderInfo};
-use anser_index::analysis::Keyword;
+use anser_index::analysis::{Keyword, Stability};
 use serde::{Deserialize, Serialize};
 
 use super::options::{ClusterAlgorithm, ClusterProjection};
@@ -30,9 +30,12 @@ pub struct ClusterReport {
     pub criterion: String,
     /// The mean silhouette of every number of clusters tried; empty when the number was given.
     pub scores: Vec<CountScore>,
-    /// Mean silhouette (cosine) of the documents in clusters, in [-1, 1], on a sample of large collections; `None` where it
-    /// is not defined: a single cluster, or documents assigned to clusters of another job.
+    /// Mean silhouette (cosine) of documents in clusters, in [-1, 1]; `None` where it is not defined: a single cluster, or
+    /// documents assigned to clusters of another job.
     pub silhouette: Option<f64>,
+    /// Documents that it is the mean of: all, or a sample of many.
+    #[serde(default)]
+    pub silhouette_documents: usize,
     /// Whether the clusters had come to rest when the work ended.
     pub converged: bool,
     /// Documents that belong to no cluster.
@@ -71,6 +74,8 @@ pub struct CountScore {
 pub struct ClusterStability {
     /// Runs of k-means, each with another seed and the same number of clusters.
     pub runs: usize,
+    /// Documents that each run clustered: all, or a sample of many.
+    pub documents: usize,
     /// Mean adjusted Rand index over all pairs of runs: 1 when all agree, about 0 when none do (Hubert and Arabie 1985).
     pub mean_adjusted_rand: f64,
     /// The lowest of any pair.
@@ -79,8 +84,9 @@ pub struct ClusterStability {
     pub verdict: String,
 }
 
-impl ClusterStability {
-    pub(super) fn new(runs: usize, mean_adjusted_rand: f64, lowest: f64) -> Self {
+impl From<Stability> for ClusterStability {
+    fn from(found: Stability) -> Self {
+        let Stability { runs, vectors: documents, mean_adjusted_rand, lowest } = found;
         let verdict = match mean_adjusted_rand {
             mean if mean >= 0.9 => "other seeds give nearly the same clusters: they are in the data",
             mean if mean >= 0.7 => "other seeds give mostly the same clusters: believe their cores, not every border",
@@ -89,7 +95,7 @@ impl ClusterStability {
             }
             _ => "other seeds give other clusters: do not read much into them; try another number",
         };
-        Self { runs, mean_adjusted_rand, lowest, verdict: verdict.to_owned() }
+        Self { runs, documents, mean_adjusted_rand, lowest, verdict: verdict.to_owned() }
     }
 }
 

@@ -222,7 +222,7 @@ fn other_documents_are_assigned_to_the_clusters_of_a_job() {
     let report: ClusterReport = bench.engine.job_report(&job.id).unwrap();
     assert_eq!((report.documents, report.k, report.assigned_to.as_deref()), (2, 3, Some(first.id.as_str())));
     let labels = |report: &ClusterReport| report.clusters.iter().map(|c| c.label.clone()).collect::<Vec<_>>();
-    assert_eq!((labels(&report), report.merges), (labels(&before), before.merges));
+    assert_eq!((labels(&report), &report.merges), (labels(&before), &before.merges));
     let rows = table(&bench, &job.id, "documents");
     assert!(rows[0]["label"].as_str().unwrap().contains("coffee"), "{}", rows[0]);
     assert!(rows[1]["label"].as_str().unwrap().contains("guitar"), "{}", rows[1]);
