@@ -52,10 +52,23 @@ pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result
         index,
         organization: settings.organization.clone(),
         tuned_memory_bytes: settings.tuned_memory.saturating_mul(1 << 20),
+        job_memory_bytes: settings
+            .job_memory
+            .map_or_else(half_of_memory, |mebibytes| mebibytes.saturating_mul(1 << 20)),
         ..EngineOptions::default()
     };
     let trainer: Arc<dyn Trainer> = Arc::new(trainer(settings));
     Ok(Arc::new(Engine::open(&data, ServedModels::new(loader), Some(trainer), options)?))
+}
+
+/// Half of the memory of this machine, or of what its control group allows, in bytes.
+fn half_of_memory() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let total = system.total_memory();
+    let allowed = system.cgroup_limits().map_or(total, |limits| limits.total_memory.min(total));
+    // A system that does not tell sets no bound.
+    if allowed == 0 { u64::MAX } else { allowed / 2 }
 }
 
 /// What trains here; the speeds that it measures are kept beside the data.

@@ -30,6 +30,7 @@ pub(crate) mod env {
     pub(crate) const CHAT: &str = "ANSER_CHAT";
     pub(crate) const ORGANIZATION: &str = "ANSER_ORGANIZATION";
     pub(crate) const TUNED_MEMORY: &str = "ANSER_TUNED_MEMORY";
+    pub(crate) const JOB_MEMORY: &str = "ANSER_JOB_MEMORY";
     pub(crate) const FILTER_REPLIES: &str = "ANSER_FILTER_REPLIES";
     pub(crate) const LISTEN: &str = "ANSER_LISTEN";
     pub(crate) const API_KEYS: &str = "ANSER_API_KEYS";
@@ -85,6 +86,9 @@ pub(crate) struct GlobalArgs {
     /// Most memory that tuned models may take beside their bases, in MiB [default: 1024]
     #[arg(long, global = true, value_name = "MIB", env = env::TUNED_MEMORY, hide_short_help = true)]
     pub(crate) tuned_memory: Option<u64>,
+    /// Most memory that analyses may take together, in MiB [default: half of what there is]
+    #[arg(long, global = true, value_name = "MIB", env = env::JOB_MEMORY, hide_short_help = true)]
+    pub(crate) job_memory: Option<u64>,
     /// Print JSON for machines instead of text for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -118,6 +122,7 @@ struct ConfigFile {
     chat: Option<String>,
     organization: Option<String>,
     tuned_memory: Option<u64>,
+    job_memory: Option<u64>,
     filter_replies: Option<bool>,
     listen: Option<SocketAddr>,
 }
@@ -139,6 +144,8 @@ pub(crate) struct Settings {
     pub(crate) organization: String,
     /// In MiB.
     pub(crate) tuned_memory: u64,
+    /// In MiB; half of what there is, unless told otherwise.
+    pub(crate) job_memory: Option<u64>,
     pub(crate) filter_replies: bool,
     pub(crate) listen: SocketAddr,
 }
@@ -179,6 +186,7 @@ impl Settings {
             chat: args.chat.clone().or(file.chat).unwrap_or_else(|| DEFAULT_CHAT.to_owned()),
             organization: args.organization.clone().or(file.organization).unwrap_or_else(|| ORGANIZATION.to_owned()),
             tuned_memory: args.tuned_memory.or(file.tuned_memory).unwrap_or(TUNED_MEMORY),
+            job_memory: args.job_memory.or(file.job_memory),
             filter_replies: file.filter_replies.unwrap_or(false),
             listen: file.listen.map_or_else(default_listen, Ok)?,
         })

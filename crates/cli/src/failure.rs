@@ -29,6 +29,11 @@ impl Failure {
         Self { message: message.into(), exit_code: 2 }
     }
 
+    /// No failure at all: the command has said what there is to say and ends early.
+    pub(crate) fn nothing_more() -> Self {
+        Self { message: String::new(), exit_code: 0 }
+    }
+
     /// The output could not be written. A reader that has seen enough, like `head`, is no failure.
     fn output(kind: ErrorKind, error: &dyn std::error::Error) -> Self {
         if kind == ErrorKind::BrokenPipe {

@@ -19,6 +19,8 @@ pub(crate) struct Terminal {
     json: bool,
     quiet: bool,
     colour: bool,
+    /// Shared, so that work within work draws one bar and not two over each other.
+    progress: Arc<dyn Progress>,
 }
 
 #[expect(
@@ -28,7 +30,8 @@ pub(crate) struct Terminal {
 impl Terminal {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { json, quiet, colour }
+        let progress: Arc<dyn Progress> = if quiet { Arc::new(NoProgress) } else { Arc::new(Bars::default()) };
+        Self { json, quiet, colour, progress }
     }
 
     /// Whether output is for machines.
@@ -93,7 +96,7 @@ impl Terminal {
 
     /// A watcher that draws bars on a terminal and prints a line for each step elsewhere.
     pub(crate) fn progress(&self) -> Arc<dyn Progress> {
-        if self.quiet { Arc::new(NoProgress) } else { Arc::new(Bars::default()) }
+        Arc::clone(&self.progress)
     }
 }
 

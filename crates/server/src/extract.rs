@@ -5,6 +5,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path as AxumPath, Query as Ax
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::{Duration, timeout};
 use tokio_stream::StreamExt;
 
@@ -103,6 +104,23 @@ pub(crate) fn parse_json<'de, T: serde::Deserialize<'de>>(body: &'de [u8]) -> Ap
     })?;
     reader.end().map_err(|error| json_error(".", &error))?;
     Ok(value)
+}
+
+/// Reads an object that was parsed already.
+pub(crate) fn from_value<T: DeserializeOwned>(object: serde_json::Map<String, Value>) -> ApiResult<T> {
+    serde_path_to_error::deserialize(Value::Object(object))
+        .map_err(|error| json_error(&error.path().to_string(), error.inner()))
+}
+
+/// Reads a value that was parsed already and lay below `key`.
+pub(crate) fn from_value_at<T: DeserializeOwned>(value: Value, key: &str) -> ApiResult<T> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string().as_str() {
+            "." | "?" => key.to_owned(),
+            below => format!("{key}.{below}"),
+        };
+        json_error(&path, error.inner())
+    })
 }
 
 fn json_error(path: &str, error: &serde_json::Error) -> ApiError {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anser_core::{StopReason, StopSignal};
 use anser_engine::{
-    Analysis, AnalysisRequest, AnalysisSource, Engine, EngineError, FieldMapping, FileFormat, Filter, Job, JobState,
-    ResultFormat,
+    Analysis, AnalysisRequest, AnalysisSource, Engine, EngineError, EventLevel, FieldMapping, FileFormat, Filter, Job,
+    JobEvent, JobState, ResultFormat,
 };
 use clap::Args;
 use serde::de::DeserializeOwned;
@@ -38,6 +38,9 @@ pub(crate) struct SourceArgs {
     /// Format of a file [default: by its name]
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<FileFormat>,
+    /// Make the job and leave it to a running `anser serve`; `anser jobs` shows it and fetches its results
+    #[arg(long)]
+    detach: bool,
 }
 
 impl SourceArgs {
@@ -124,30 +127,61 @@ pub(crate) fn run(
     analysis: Analysis,
 ) -> Result<Finished, Failure> {
     let engine = compose::engine(settings, terminal.progress())?;
-    run_with(engine, terminal, &AnalysisRequest { source: source.source()?, analysis })
+    run_over(engine, terminal, source, &AnalysisRequest { source: source.source()?, analysis })
 }
 
-/// [`run`] on an engine that is open already.
+/// [`run`] of a request made from `source`, on an engine that is open already.
+pub(crate) fn run_over(
+    engine: Arc<Engine>,
+    terminal: &Terminal,
+    source: &SourceArgs,
+    request: &AnalysisRequest,
+) -> Result<Finished, Failure> {
+    if !source.detach {
+        return run_with(engine, terminal, request);
+    }
+    let job = engine.create_analysis_job(request)?;
+    if terminal.is_json() {
+        terminal.json(&job)?;
+    } else {
+        terminal.line(format!("{} waits for a running `anser serve`", job.id))?;
+        terminal.line(format!("Next: anser jobs events {} --follow, then anser jobs result {0}", job.id))?;
+    }
+    Err(Failure::nothing_more())
+}
+
+/// Runs a request to its end on an engine that is open already.
 pub(crate) fn run_with(
     engine: Arc<Engine>,
     terminal: &Terminal,
     request: &AnalysisRequest,
 ) -> Result<Finished, Failure> {
-    let job = engine.create_analysis_job(request)?;
+    let id = engine.create_analysis_job(request)?.id;
     let stop = StopSignal::default();
     interrupt::on_interrupt({
         let stop = stop.clone();
         move || stop.stop(StopReason::Cancel)
     });
     let progress = terminal.progress();
-    let job =
-        engine.run_job_here(&job.id, &stop, &mut |event| progress.note(&event.message), progress.as_ref())?;
+    progress.note(&format!("{id}: {} of {}", request.analysis.kind(), request.source.name()));
+    let mut tell = |event: &JobEvent| {
+        // How it failed is what the command ends with.
+        if event.level != EventLevel::Error {
+            progress.note(&event.message);
+        }
+    };
+    let job = engine.run_job_here(&id, &stop, &mut tell, progress.as_ref());
+    progress.finish();
+    let job = job?;
     match job.state {
         JobState::Succeeded => Ok(Finished { engine, job }),
         JobState::Failed => {
             let failure = job.failure.map_or_else(|| "the job failed".to_owned(), |failure| failure.message);
-            Err(Failure::failed(failure))
+            Err(Failure::failed(format!("{failure}; see `anser jobs events {id}`")))
         }
-        state => Err(Failure::failed(format!("the job {} was {}", job.id, state.as_str()))),
+        JobState::Paused => {
+            Err(Failure::failed(format!("the job {id} was paused; go on with `anser jobs resume {id}`")))
+        }
+        state => Err(Failure::failed(format!("the job {id} was {}", state.as_str()))),
     }
 }

@@ -1,18 +1,31 @@
 //! `anser jobs`: everything that takes longer than a request.
 
-use anser_engine::{Engine, Job, JobProgress, JobWish};
-use clap::Subcommand;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use anser_engine::{
+    AnalysisFigures, Engine, EngineError, Job, JobEvent, JobProgress, JobResult, JobState, JobWish, PageRequest,
+    ResultFormat, replace_file,
+};
+use clap::{Args, Subcommand};
 
 use super::files::print_file;
 use super::tune::show::{all_pages, date, minute};
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, bytes};
+use crate::training_view::duration;
+
+/// How often a job that is followed is looked at.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Subcommands of `anser jobs`.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  anser jobs list\n  anser jobs cancel ftjob-0198…")]
+#[command(after_help = "Examples:\n  anser jobs list\n  anser jobs events job-0198… --follow\n  \
+    anser jobs result job-0198… --name documents --out clusters.parquet\n  anser jobs cancel ftjob-0198…")]
 pub(crate) enum JobsCommand {
     /// The last jobs of any kind, newest first
     List {
@@ -29,24 +42,64 @@ pub(crate) enum JobsCommand {
     Events {
         /// Its id
         job: String,
+        /// Wait for more until it has ended or is paused
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Give it up
     Cancel {
         /// Its id
         job: String,
     },
-    /// Print what it made: for fine-tuning, the figures of every step as CSV
-    Result {
+    /// Put it aside; what it has done so far is kept
+    Pause {
         /// Its id
         job: String,
-        /// Which of its result files, from 1
-        #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_number)]
-        file: usize,
     },
+    /// Queue a paused job again, for a running `anser serve`
+    Resume {
+        /// Its id
+        job: String,
+    },
+    /// List, print or save what it made
+    Result(ResultArgs),
+    /// Delete a job that has ended, with all it made
+    Delete {
+        /// Its id
+        job: String,
+    },
+}
+
+/// Which result, and where to.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --name, lists what there is. Fine-tuning jobs print the figures of every step as CSV.\n\n\
+    Examples:\n  anser jobs result job-0198…\n  anser jobs result job-0198… --name report.json\n  \
+    anser jobs result job-0198… --name documents --format csv\n  anser jobs result job-0198… --name map.svg --out map.svg"
+)]
+pub(crate) struct ResultArgs {
+    /// The job's id
+    job: String,
+    /// A file, such as `report.json` or `map.svg`, or a table, such as `documents`
+    #[arg(long)]
+    name: Option<String>,
+    /// Format of a table: csv, json, jsonl, arrow or parquet [default: by the name of --out, else csv]
+    #[arg(long, value_name = "FORMAT", value_parser = parse_format, requires = "name")]
+    format: Option<ResultFormat>,
+    /// File to write instead of printing
+    #[arg(long, value_name = "FILE", requires = "name")]
+    out: Option<PathBuf>,
+    /// Which result file of a fine-tuning job, from 1
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_number)]
+    file: usize,
 }
 
 fn parse_number(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "files are counted from 1".to_owned())
+}
+
+fn parse_format(text: &str) -> Result<ResultFormat, String> {
+    ResultFormat::named(text).ok_or_else(|| "use csv, json, jsonl, arrow or parquet".to_owned())
 }
 
 impl JobsCommand {
@@ -54,13 +107,20 @@ impl JobsCommand {
         let engine = compose::engine(settings, terminal.progress())?;
         match self {
             Self::List { limit } => list(&engine, usize::from(*limit), terminal),
-            Self::Show { job } => show(&engine.job(job)?, terminal),
-            Self::Events { job } => super::tune::show::events(&engine, job, terminal),
-            Self::Cancel { job } => {
-                let job = engine.cancel_job(job)?;
-                if terminal.is_json() { terminal.json(&job) } else { terminal.line(state(&job)) }
+            Self::Show { job } => show(&engine, &engine.job(job)?, terminal),
+            Self::Events { job, follow: false } => super::tune::show::events(&engine, job, terminal),
+            Self::Events { job, follow: true } => follow(&engine, job, terminal),
+            Self::Cancel { job } => moved(&engine.cancel_job(job)?, terminal),
+            Self::Pause { job } => moved(&engine.pause_job(job)?, terminal),
+            Self::Resume { job } => moved(&engine.resume_job(job)?, terminal),
+            Self::Result(args) => args.run(&engine, terminal),
+            Self::Delete { job } => {
+                engine.delete_job(job)?;
+                if terminal.is_json() {
+                    return terminal.json(&serde_json::json!({"id": job, "deleted": true}));
+                }
+                terminal.line(format!("{job} is deleted"))
             }
-            Self::Result { job, file } => result(&engine, job, *file),
         }
     }
 }
@@ -75,9 +135,22 @@ fn state(job: &Job) -> String {
     format!("{} is {}{wish}", job.id, job.state.as_str())
 }
 
+fn moved(job: &Job, terminal: &Terminal) -> Result<(), Failure> {
+    if terminal.is_json() { terminal.json(job) } else { terminal.line(state(job)) }
+}
+
+/// How far it is in few words: `reading documents 42 %, 12 seconds left`.
 fn progress(job: &Job) -> String {
-    let JobProgress { done, total, unit } = &job.progress;
-    total.map(|total| format!("{done} of {total} {unit}")).unwrap_or_default()
+    let JobProgress { stage, done, total, unit, eta_seconds, .. } = &job.progress;
+    let count = match (total, stage) {
+        (Some(0), _) | (None, _) => String::new(),
+        (Some(total), Some(_)) => format!("{:.0} %", 100.0 * *done as f64 / *total as f64),
+        (Some(total), None) => format!("{done} of {total} {unit}"),
+    };
+    let left = eta_seconds.map(|seconds| format!("{} left", duration(seconds as f64)));
+    let place = [stage.clone().unwrap_or_default(), count].into_iter().filter(|part| !part.is_empty());
+    let place = place.collect::<Vec<_>>().join(" ");
+    [Some(place), left].into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
 fn list(engine: &Engine, limit: usize, terminal: &Terminal) -> Result<(), Failure> {
@@ -94,31 +167,141 @@ fn list(engine: &Engine, limit: usize, terminal: &Terminal) -> Result<(), Failur
     terminal.table(["job", "kind", "state", "progress", "created"], rows.collect())
 }
 
-fn show(job: &Job, terminal: &Terminal) -> Result<(), Failure> {
+fn show(engine: &Engine, job: &Job, terminal: &Terminal) -> Result<(), Failure> {
     if terminal.is_json() {
         return terminal.json(job);
     }
     terminal.line(state(job))?;
-    let finished = job.finished_at.map(date);
-    let failure = job.failure.as_ref().map(|failure| failure.message.clone());
+    let figures = serde_json::from_value::<AnalysisFigures>(job.detail.clone()).ok();
+    let results: Vec<String> = engine.job_results(&job.id)?.into_iter().map(|result| result.name).collect();
     let facts = [
         ("kind", Some(job.kind.clone())),
         ("progress", Some(progress(job)).filter(|text| !text.is_empty())),
+        ("took", figures.map(|figures| figures.to_string())),
         ("created", Some(date(job.created_at))),
-        ("finished", finished),
-        ("error", failure),
+        ("finished", job.finished_at.map(date)),
+        ("error", job.failure.as_ref().map(|failure| failure.message.clone())),
+        ("results", Some(results.join(", ")).filter(|names| !names.is_empty())),
     ];
     for (name, value) in facts.into_iter().filter_map(|(name, value)| Some((name, value?))) {
         terminal.line(format!("  {name:<10}{value}"))?;
     }
-    Ok(())
+    match job.state {
+        JobState::Succeeded if !results.is_empty() => terminal.line(format!("Next: anser jobs result {}", job.id)),
+        JobState::Paused => terminal.line(format!("Next: anser jobs resume {}", job.id)),
+        _ => Ok(()),
+    }
 }
 
-fn result(engine: &Engine, id: &str, file: usize) -> Result<(), Failure> {
-    let job = engine.fine_tuning_job(id)?;
-    let id = job.result_files.get(file - 1).ok_or_else(|| match job.result_files.len() {
-        0 => Failure::failed(format!("{id} is {} and has no result", job.status.as_str())),
-        files => Failure::failed(format!("{id} has {files} result files; there is no number {file}")),
-    })?;
-    print_file(engine, id)
+/// Prints events as they come, until the job has ended or is paused. With `--json`, one object a line.
+fn follow(engine: &Engine, id: &str, terminal: &Terminal) -> Result<(), Failure> {
+    let mut after: Option<String> = None;
+    loop {
+        // Looked at before its events, so that none of the last ones is missed.
+        let job = engine.job(id)?;
+        loop {
+            let page = PageRequest { after: after.clone(), ascending: true, ..PageRequest::default() };
+            let page = engine.job_events(id, &page)?;
+            for event in &page.items {
+                print_event(event, terminal)?;
+                after = Some(event.id.clone());
+            }
+            if !page.has_more {
+                break;
+            }
+        }
+        if job.state.is_final() || job.state == JobState::Paused {
+            return if terminal.is_json() { Ok(()) } else { terminal.line(state(&job)) };
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn print_event(event: &JobEvent, terminal: &Terminal) -> Result<(), Failure> {
+    if terminal.is_json() {
+        return terminal.line(serde_json::to_string(event)?);
+    }
+    terminal.line(format!("{}  {:<5} {}", date(event.created_at), event.level.as_str(), event.message))
+}
+
+impl ResultArgs {
+    fn run(&self, engine: &Engine, terminal: &Terminal) -> Result<(), Failure> {
+        let job = engine.job(&self.job)?;
+        if job.kind == "fine_tuning" {
+            return self.figures(engine);
+        }
+        let results = engine.job_results(&self.job)?;
+        if results.is_empty() {
+            let message = format!("{} is {} and has no results", job.id, job.state.as_str());
+            return Err(Failure::failed(message));
+        }
+        match &self.name {
+            None => self.list(&results, terminal),
+            Some(name) => self.one(engine, &results, name, terminal),
+        }
+    }
+
+    fn list(&self, results: &[JobResult], terminal: &Terminal) -> Result<(), Failure> {
+        if terminal.is_json() {
+            return terminal.json(&results);
+        }
+        let rows = results.iter().map(|one| [one.name.clone(), one.content_type.clone(), bytes(one.bytes)]);
+        terminal.table(["name", "type", "size"], rows.collect())?;
+        let first = results.iter().find_map(|one| one.name.strip_suffix(".parquet")).unwrap_or("report.json");
+        terminal.line(format!("Next: anser jobs result {} --name {first} --out FILE", self.job))
+    }
+
+    fn one(&self, engine: &Engine, results: &[JobResult], name: &str, terminal: &Terminal) -> Result<(), Failure> {
+        let table = name.strip_suffix(".parquet").unwrap_or(name);
+        let is_table = results.iter().any(|one| one.name.strip_suffix(".parquet") == Some(table));
+        if !is_table {
+            if self.format.is_some() {
+                return Err(Failure::usage(format!("{name} is not a table, so it has no other format")));
+            }
+            let from = engine.job_result_path(&self.job, name)?;
+            let mut source = std::fs::File::open(&from).map_err(|e| EngineError::io("open", &from, e))?;
+            let readable = !(name.ends_with(".png") && io::stdout().is_terminal());
+            return self.write(terminal, readable, |out| io::copy(&mut source, out).map(|_| ()));
+        }
+        let format = match (self.format, &self.out) {
+            (Some(format), _) => format,
+            (None, Some(path)) => ResultFormat::of(path)?,
+            (None, None) if terminal.is_json() => ResultFormat::Json,
+            (None, None) => ResultFormat::Csv,
+        };
+        let readable = !matches!(format, ResultFormat::Parquet | ResultFormat::Arrow) || !io::stdout().is_terminal();
+        self.write(terminal, readable, |out| {
+            engine.write_job_table(&self.job, table, format, out).map_err(io::Error::other)
+        })
+    }
+
+    /// Writes to the file asked for, in one step, or to standard output.
+    fn write(
+        &self,
+        terminal: &Terminal,
+        readable: bool,
+        write: impl FnOnce(&mut (dyn io::Write + Send)) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let Some(path) = &self.out else {
+            if !readable {
+                return Err(Failure::usage("that is not text; give --out FILE or a pipe"));
+            }
+            // Not locked while the table is written: what writes must be able to move between threads.
+            write(&mut io::BufWriter::new(io::stdout()))?;
+            return Ok(());
+        };
+        replace_file(path, |out| write(out))?;
+        if terminal.is_json() { Ok(()) } else { terminal.line(format!("wrote {}", path.display())) }
+    }
+
+    fn figures(&self, engine: &Engine) -> Result<(), Failure> {
+        let job = engine.fine_tuning_job(&self.job)?;
+        let id = job.result_files.get(self.file - 1).ok_or_else(|| match job.result_files.len() {
+            0 => Failure::failed(format!("{} is {} and has no result", self.job, job.status.as_str())),
+            files => {
+                Failure::failed(format!("{} has {files} result files; there is no number {}", self.job, self.file))
+            }
+        })?;
+        print_file(engine, id)
+    }
 }

@@ -64,6 +64,17 @@ impl ResultFormat {
         }
     }
 
+    /// Ending of the names of such files, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Parquet => "parquet",
+            Self::Arrow => "arrow",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::JsonLines => "jsonl",
+        }
+    }
+
     /// As HTTP says it.
     pub fn content_type(self) -> &'static str {
         match self {

@@ -27,9 +27,9 @@ use crate::predictors::PredictOptions;
 use crate::projection::ProjectionOptions;
 use crate::regress::RegressorOptions;
 use crate::{Engine, EngineError, Job, JobState, Jobs};
+pub use formats::ResultFormat;
 pub use kind::AnalysisFigures;
 pub(crate) use kind::{AnalysisJobs, AnalysisParts, Work};
-pub use formats::ResultFormat;
 pub use results::JobResult;
 pub(crate) use results::{REPORT, ResultFolder, TableWriter};
 pub use source::AnalysisSource;
@@ -68,9 +68,22 @@ pub enum Analysis {
 }
 
 impl Analysis {
+    /// The names of all kinds, as requests and jobs give them.
+    pub fn kinds() -> &'static [&'static str] {
+        &Self::KINDS
+    }
+
     /// The names of all kinds, as the table of jobs holds them.
-    pub(crate) const KINDS: [&'static str; 8] =
-        ["cluster", "outliers", "duplicates", "diversity", "projection", "train_classifier", "train_regressor", "predict"];
+    pub(crate) const KINDS: [&'static str; 8] = [
+        "cluster",
+        "outliers",
+        "duplicates",
+        "diversity",
+        "projection",
+        "train_classifier",
+        "train_regressor",
+        "predict",
+    ];
 
     /// The name of this kind.
     pub fn kind(&self) -> &'static str {

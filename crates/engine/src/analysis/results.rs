@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use anser_core::storage::DataDir;
+use anser_core::storage::{DataDir, folder_of, sync_folder};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
@@ -78,7 +78,7 @@ impl ResultFolder {
     /// and it is removed when the job ends otherwise.
     pub(super) fn install(&self, data: &DataDir, tx: &Transaction<'_>, job: &str, key: i64) -> Result<(), EngineError> {
         let target = data.job_results(job)?;
-        let parent = anser_core::storage::folder_of(&target);
+        let parent = folder_of(&target);
         fs::create_dir_all(parent).map_err(|e| EngineError::io("create the folder", parent, e))?;
         if target.exists() {
             fs::remove_dir_all(&target).map_err(|e| EngineError::io("remove", &target, e))?;
@@ -129,15 +129,6 @@ impl TableWriter {
         let mut file = writer.into_inner().map_err(|e| parquet_error("write", &path, e))?;
         file.flush().map_err(|e| EngineError::io("write", &path, e))
     }
-}
-
-/// Writes the names in a folder to the disk, where the system can do that.
-fn sync_folder(folder: &Path) -> Result<(), EngineError> {
-    if cfg!(unix) {
-        let synced = File::open(folder).and_then(|opened| opened.sync_all());
-        synced.map_err(|e| EngineError::io("write", folder, e))?;
-    }
-    Ok(())
 }
 
 fn content_type(name: &str) -> &'static str {

@@ -122,8 +122,7 @@ fn collect(request: &AnalysisRequest, reading: &Reading<'_>) -> Result<EmbedderI
         AnalysisSource::Path { path, .. } => path.clone(),
         AnalysisSource::Upload { file, .. } => parts.files.held_path(file)?,
     };
-    let (AnalysisSource::Path { format, fields, .. } | AnalysisSource::Upload { format, fields, .. }) =
-        &request.source
+    let (AnalysisSource::Path { format, fields, .. } | AnalysisSource::Upload { format, fields, .. }) = &request.source
     else {
         return Err(EngineError::internal("a collection is no file"));
     };

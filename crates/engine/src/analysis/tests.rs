@@ -177,14 +177,8 @@ fn killed_at(moment: Moment, folder: &Path, run: impl FnOnce() -> Job) -> TempDi
     left
 }
 
-const MOMENTS: [Moment; 6] = [
-    Moment::Read,
-    Moment::Collected,
-    Moment::Write,
-    Moment::BeforeMove,
-    Moment::AfterMove,
-    Moment::BeforeCommit,
-];
+const MOMENTS: [Moment; 6] =
+    [Moment::Read, Moment::Collected, Moment::Write, Moment::BeforeMove, Moment::AfterMove, Moment::BeforeCommit];
 
 #[test]
 fn an_undisturbed_job_says_what_it_took() {
@@ -326,9 +320,7 @@ fn a_slow_job_stops_where_it_is_when_it_is_cancelled() {
         }
         Ok(())
     };
-    let job = with_faults(hook, || {
-        bench.engine.run_job_here(&bench.job, &stop, &mut |_| {}, &NoProgress).unwrap()
-    });
+    let job = with_faults(hook, || bench.engine.run_job_here(&bench.job, &stop, &mut |_| {}, &NoProgress).unwrap());
     assert_eq!(job.state, JobState::Cancelled);
     assert!(read.get() <= 10, "{} documents of {ROWS} were read in the second after it was asked", read.get());
     bench.assert_nothing_is_left();
@@ -348,9 +340,7 @@ fn a_paused_job_goes_on_from_what_it_read() {
         }
         Ok(())
     };
-    let job = with_faults(hook, || {
-        bench.engine.run_job_here(&bench.job, &stop, &mut |_| {}, &NoProgress).unwrap()
-    });
+    let job = with_faults(hook, || bench.engine.run_job_here(&bench.job, &stop, &mut |_| {}, &NoProgress).unwrap());
     assert_eq!(job.state, JobState::Paused);
     assert_eq!(bench.engine.resume_job(&bench.job).unwrap().state, JobState::Queued);
     let job = bench.run_with(|now| {

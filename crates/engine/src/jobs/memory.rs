@@ -136,7 +136,8 @@ mod tests {
                 std::thread::yield_now();
             }
             // It would fit, but another came before.
-            let small = scope.spawn(|| budget.reserve(40, &cancel, |_| drop(told.fetch_add(1, Ordering::SeqCst))).is_ok());
+            let small =
+                scope.spawn(|| budget.reserve(40, &cancel, |_| drop(told.fetch_add(1, Ordering::SeqCst))).is_ok());
             while told.load(Ordering::SeqCst) < 61 {
                 std::thread::yield_now();
             }

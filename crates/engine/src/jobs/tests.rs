@@ -106,7 +106,9 @@ impl World {
     fn open(folder: &TempDir, actor: &Arc<Actor>) -> Arc<Jobs> {
         let data = DataDir::open(folder.path()).unwrap();
         let database = Arc::new(ControlDatabase::open(&data.control_database()).unwrap());
-        Arc::new(Jobs::open(database, data, vec![Box::new(Acting(Arc::clone(actor)))], MemoryBudget::new(u64::MAX)).unwrap())
+        Arc::new(
+            Jobs::open(database, data, vec![Box::new(Acting(Arc::clone(actor)))], MemoryBudget::new(u64::MAX)).unwrap(),
+        )
     }
 
     fn other_process(&self) -> Arc<Jobs> {

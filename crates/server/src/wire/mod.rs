@@ -10,6 +10,7 @@ pub(crate) mod embeddings;
 pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod fine_tuning;
+pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod models;
 pub(crate) mod moderations;
