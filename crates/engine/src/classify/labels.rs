@@ -185,7 +185,8 @@ impl Labelled {
 
 /// Numbers by size, everything else in alphabetical order.
 fn order(classes: &mut [usize], names: &[String]) {
-    let numbers: Option<Vec<f64>> = names.iter().map(|name| name.parse().ok().filter(|v: &f64| v.is_finite())).collect();
+    let numbers: Option<Vec<f64>> =
+        names.iter().map(|name| name.parse().ok().filter(|v: &f64| v.is_finite())).collect();
     match numbers {
         Some(numbers) => classes.sort_by(|a, b| numbers[*a].total_cmp(&numbers[*b])),
         None => classes.sort_by(|a, b| names[*a].cmp(&names[*b])),

@@ -138,7 +138,7 @@ impl ClassifierOptions {
     /// `InvalidInput` for an option out of range.
     pub(crate) fn check(&self) -> Result<(), EngineError> {
         self.evaluation.check()?;
-        check_predictor_name(self.save_as.as_deref())?;
+        check_predictor_name("save_as", self.save_as.as_deref())?;
         let positive = |value: &f64| value.is_finite() && *value > 0.0;
         if self.inverse_regularization.is_empty() || !self.inverse_regularization.iter().all(positive) {
             let message = "inverse_regularization must be one or more numbers above 0";
@@ -159,7 +159,8 @@ impl ClassifierOptions {
         match self.method {
             ClassifierMethod::ZeroShot => self.check_labels(),
             _ if !self.labels.is_empty() => {
-                let message = "labels are for the method zero_shot; other methods learn them from the attribute `label`";
+                let message =
+                    "labels are for the method zero_shot; other methods learn them from the attribute `label`";
                 Err(EngineError::invalid("labels", message))
             }
             _ if self.label.as_ref().is_none_or(|label| label.trim().is_empty()) => {

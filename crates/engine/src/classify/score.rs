@@ -115,12 +115,7 @@ impl Scoring<'_> {
 }
 
 /// Accuracy, macro F1 and weighted F1 of resamples of the documents.
-fn resample(
-    scored: &[Scored],
-    classes: usize,
-    seed: u64,
-    cancel: &CancelToken,
-) -> Result<Vec<[f64; 3]>, EngineError> {
+fn resample(scored: &[Scored], classes: usize, seed: u64, cancel: &CancelToken) -> Result<Vec<[f64; 3]>, EngineError> {
     let pairs: Vec<(u32, u32)> = scored.iter().map(|s| (s.class as u32, s.predicted as u32)).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let resamples = (MAX_DRAWS / pairs.len().max(1)).clamp(100, RESAMPLES);
@@ -236,14 +231,16 @@ mod tests {
 
     #[test]
     fn the_interval_of_a_bootstrap_holds_the_figure_and_shrinks_with_documents() {
-        let rows = |count: usize| {
-            scored(&(0..count).map(|at| (at % 2, usize::from(at % 4 == 1), 0.5)).collect::<Vec<_>>())
-        };
+        let rows =
+            |count: usize| scored(&(0..count).map(|at| (at % 2, usize::from(at % 4 == 1), 0.5)).collect::<Vec<_>>());
         let width = |count: usize| {
             let rows = rows(count);
             let resampled = resample(&rows, 2, 7, &CancelToken::new()).unwrap();
             assert_eq!(resampled, resample(&rows, 2, 7, &CancelToken::new()).unwrap());
-            let figures = Classification::of_classes(&["a".to_owned(), "b".to_owned()], rows.iter().map(|s| (Some(s.predicted), s.class)));
+            let figures = Classification::of_classes(
+                &["a".to_owned(), "b".to_owned()],
+                rows.iter().map(|s| (Some(s.predicted), s.class)),
+            );
             let f1 = interval(figures.macro_f1, resampled.iter().map(|f| f[1]).collect());
             assert!(f1.low < f1.mean && f1.mean < f1.high, "{f1:?}");
             f1.high - f1.low

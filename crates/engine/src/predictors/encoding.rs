@@ -35,10 +35,7 @@ impl Predictor {
                     }
                     Method::ZeroShot { vectors, temperature } => {
                         let (dimension, temperature) = (vectors.dimension(), *temperature);
-                        (
-                            Description::ZeroShot { labels, abstain_below, dimension, temperature },
-                            vectors.as_slice(),
-                        )
+                        (Description::ZeroShot { labels, abstain_below, dimension, temperature }, vectors.as_slice())
                     }
                 }
             }

@@ -13,8 +13,8 @@ use anser_index::analysis::Vectors;
 use serde::{Deserialize, Serialize};
 
 use crate::EngineError;
-pub(crate) use classifier::{Classifier, Method};
 pub use apply::TextPredictions;
+pub(crate) use classifier::{Classifier, Method};
 pub use predict::{LabelCount, PredictOptions, PredictReport, ValueSummary, WrittenBack};
 pub(crate) use regressor::Regressor;
 pub(crate) use store::{NewPredictor, PredictorStore, check_predictor_name};

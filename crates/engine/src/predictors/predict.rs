@@ -95,7 +95,7 @@ impl PredictOptions {
         if self.predictor.is_empty() {
             return Err(EngineError::invalid("predictor", "name the predictor to apply"));
         }
-        check_predictor_name(Some(&self.predictor))?;
+        check_predictor_name("predictor", Some(&self.predictor))?;
         match &self.write_to {
             Some(name) if name.trim().is_empty() || name.len() > MAX_ATTRIBUTE_NAME => {
                 let message = format!("write_to must name an attribute in 1 to {MAX_ATTRIBUTE_NAME} bytes");

@@ -94,9 +94,10 @@ pub(crate) struct NewPredictor<'a> {
     pub(crate) predictor: &'a Predictor,
 }
 
-/// `InvalidInput` for a name that a predictor cannot have.
-pub(crate) fn check_predictor_name(name: Option<&str>) -> Result<(), EngineError> {
-    name.map_or(Ok(()), |name| Ok(check_name("save_as", name)?))
+/// `InvalidInput` for a name that a predictor cannot have; `param` is the field that holds it.
+pub(crate) fn check_predictor_name(param: &'static str, name: Option<&str>) -> Result<(), EngineError> {
+    let Some(name) = name else { return Ok(()) };
+    check_name("predictor", name).map_err(|error| EngineError::invalid(param, error.to_string()))
 }
 
 /// All saved predictors.
@@ -112,7 +113,7 @@ impl PredictorStore {
     /// Saves a predictor as the next version of its name. What the same job saved before, a crash ago, is replaced and keeps
     /// its version.
     pub(crate) fn save(&self, new: &NewPredictor<'_>) -> Result<SavedAs, EngineError> {
-        check_predictor_name(Some(new.name))?;
+        check_predictor_name("save_as", Some(new.name))?;
         let model = new.predictor.encode()?;
         if model.len() > MAX_BYTES {
             let message = "the labelled documents take more than 900 MB and cannot be saved; use the method logistic";
@@ -161,11 +162,7 @@ impl PredictorStore {
     }
 
     /// One version with what was learnt.
-    pub(super) fn load(
-        &self,
-        name: &str,
-        version: Option<u32>,
-    ) -> Result<(SavedPredictor, Predictor), EngineError> {
+    pub(super) fn load(&self, name: &str, version: Option<u32>) -> Result<(SavedPredictor, Predictor), EngineError> {
         let (saved, bytes) = self.database.read(|connection| {
             let saved = find(connection, name, version)?;
             let sql = "SELECT model FROM predictors WHERE name = ?1 AND version = ?2";

@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests end the test that called them")]
 
+mod classify;
+mod cluster;
 mod diversity;
 mod duplicates;
-mod cluster;
 mod frame;
 mod outliers;
+mod predictors;
 mod projection;
+mod regress;
 
 use std::sync::Arc;
 
