@@ -108,7 +108,7 @@ fn read(filter: &Filter, database: &Database, connection: &Connection) -> Result
 /// The known names that differ from `key` in case, in a few letters, or in what follows a common beginning.
 fn near(key: &str, known: &BTreeSet<String>) -> Vec<String> {
     let wanted: Vec<char> = key.to_lowercase().chars().take(64).collect();
-    let tolerated = (wanted.len() / 3).clamp(1, 3);
+    let tolerated = wanted.len().div_ceil(3).min(3);
     let mut found: Vec<(usize, &String)> = known
         .iter()
         .filter_map(|name| {
