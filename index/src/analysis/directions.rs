@@ -14,9 +14,11 @@ use super::vectors::Vectors;
 use crate::{IndexError, Result};
 
 /// Rows whose products are summed in f32 before they are added up in f64.
-const PIECE: usize = 1024;
-/// Pieces that are in memory at once.
-const PIECES: usize = 16;
+const PIECE: usize = 256;
+/// Numbers of products that are in memory at once.
+const PRODUCTS: usize = 1 << 25;
+/// Rows that are projected between two looks at the cancel token.
+const PROJECTED: usize = 16_384;
 /// Rounds of the subspace iteration; the directions need not be exact.
 const ROUNDS: usize = 4;
 /// Between two looks at the cancel token.
@@ -26,7 +28,8 @@ const LOOK: Duration = Duration::from_millis(30);
 pub(super) fn gram(vectors: &Vectors, cancel: &CancelToken) -> Result<DMatrix<f64>> {
     let d = vectors.dimension();
     let mut sum = DMatrix::<f64>::zeros(d, d);
-    for pieces in vectors.as_slice().chunks(PIECES * PIECE * d) {
+    let at_once = (PRODUCTS / (d * d)).clamp(2, 64);
+    for pieces in vectors.as_slice().chunks(at_once * PIECE * d) {
         let products = pieces.par_chunks(PIECE * d).map(|piece| {
             cancel.check()?;
             let rows = Matrix::new(piece, piece.len() / d, d);
@@ -89,7 +92,7 @@ pub(super) fn project(vectors: &Vectors, directions: &[f32], cancel: &CancelToke
     let count = directions.len() / d;
     let packed = PackedMatrix::pack(directions, count, d, WeightFormat::F32);
     let mut projected = vec![0.0_f32; vectors.len() * count];
-    let tasks = vectors.as_slice().chunks(PIECE * PIECES * d).zip(projected.chunks_mut(PIECE * PIECES * count.max(1)));
+    let tasks = vectors.as_slice().chunks(PROJECTED * d).zip(projected.chunks_mut(PROJECTED * count.max(1)));
     for (rows, projected) in tasks {
         cancel.check()?;
         packed.multiply(rows, rows.len() / d, projected, false);

@@ -45,3 +45,61 @@ pub fn outlier_scores(neighbours: &Neighbours) -> Vec<OutlierScore> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use anser_core::{CancelToken, NoProgress};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::analysis::vectors::Vectors;
+    use crate::analysis::{NeighbourOptions, nearest_neighbours};
+
+    #[derive(Deserialize)]
+    struct Reference {
+        dimension: usize,
+        vectors: Vec<f32>,
+        k: usize,
+        neighbours: Vec<u32>,
+        k_distance: Vec<f32>,
+        lof: Vec<f32>,
+    }
+
+    fn neighbours(vectors: Vec<f32>, dimension: usize, k: usize) -> Neighbours {
+        let vectors = Vectors::new(vectors, dimension).unwrap();
+        let options = NeighbourOptions { k, ..NeighbourOptions::default() };
+        nearest_neighbours(&vectors, &options, &CancelToken::new(), &NoProgress).unwrap().neighbours
+    }
+
+    #[test]
+    fn scores_are_those_of_scikit_learn() {
+        let fixture = include_str!("../../tests/fixtures/local_outlier_factor.json");
+        let reference: Reference = serde_json::from_str(fixture).unwrap();
+        let neighbours = neighbours(reference.vectors, reference.dimension, reference.k);
+        for (row, expected) in reference.neighbours.chunks_exact(reference.k).enumerate() {
+            assert_eq!(neighbours.of(row).0, expected, "row {row}");
+        }
+        let found = outlier_scores(&neighbours);
+        for (row, (score, (distance, lof))) in
+            found.iter().zip(reference.k_distance.iter().zip(&reference.lof)).enumerate()
+        {
+            assert!((score.distance - distance).abs() < 1e-6, "row {row}: {score:?}, {distance}");
+            // Cosines of f32 vectors leave four digits of the smallest distances.
+            assert!((score.lof / lof - 1.0).abs() < 2e-3, "row {row}: {score:?}, {lof}");
+        }
+    }
+
+    #[test]
+    fn copies_divide_by_nothing_and_what_lies_apart_from_them_stands_out() {
+        let mut vectors = [1.0, 0.0].repeat(20);
+        vectors.extend_from_slice(&[0.6, 0.8]);
+        let scores = outlier_scores(&neighbours(vectors, 2, 5));
+        assert!(scores[..20].iter().all(|s| s.distance.abs() < 1e-6 && (s.lof - 1.0).abs() < 1e-3), "{scores:?}");
+        assert!(scores[20].lof.is_finite() && scores[20].lof > 1000.0 && (scores[20].distance - 0.4).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_single_row_is_no_outlier() {
+        assert_eq!(outlier_scores(&neighbours(vec![1.0, 0.0], 2, 5)), [OutlierScore { distance: 0.0, lof: 1.0 }]);
+    }
+}

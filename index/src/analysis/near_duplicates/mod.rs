@@ -132,3 +132,6 @@ fn recall(vectors: &Vectors, forest: &Forest, options: &NearDuplicateOptions, ca
     }
     Ok(if pairs == 0 { 1.0 } else { joined as f64 / pairs as f64 })
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,10 @@ use crate::{IndexError, Result};
 pub(super) use exact::multiply;
 pub(super) use lists::Lists;
 
-/// Up to so many vectors every pair is compared.
-const EXACT_UP_TO: usize = 50_000;
+/// Up to so many vectors every pair is compared. On two cores and real texts of 384 dimensions 21,000 vectors took 5.2 s
+/// (1.4 s approximately, with a recall of 0.999) and 100,000 took 103 s (13 s): beyond this the exact way is no longer
+/// worth its price.
+const EXACT_UP_TO: usize = 20_000;
 
 /// The most similar vectors of each row, `k` for every row.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,3 +142,6 @@ fn check_k(k: usize) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
