@@ -12,6 +12,7 @@ mod embeddings;
 mod files;
 mod fine_tuning;
 mod health;
+mod jobs;
 mod limits;
 mod models;
 mod moderations;
