@@ -160,22 +160,6 @@ impl ClassTfidf {
     }
 }
 
-/// [`ClassTfidf`] over texts in memory.
-pub fn class_tfidf<T: AsRef<str> + Sync>(
-    texts: &[T],
-    assignments: &[u32],
-    classes: usize,
-    keywords: usize,
-    cancel: &anser_core::CancelToken,
-) -> Result<Vec<Vec<Keyword>>> {
-    let mut counted = ClassTfidf::new(classes);
-    for (text, &class) in texts.iter().zip(assignments) {
-        cancel.check()?;
-        counted.add(&[(class, text)])?;
-    }
-    Ok(counted.keywords(keywords))
-}
-
 /// A term that may become a keyword of a class.
 #[derive(Debug, Clone, Copy)]
 struct Candidate<'a> {

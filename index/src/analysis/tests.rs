@@ -1,6 +1,5 @@
 //! Clustering as a whole: planted clusters are found again, results repeat, and what is promised of every result holds.
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 
 use anser_core::{CancelToken, Embedding, ErrorKind, NoProgress, Progress, ProgressUnit};
@@ -29,22 +28,6 @@ fn planted(sizes: &[usize], dimension: usize, spread: f32, seed: u64) -> (Vector
     rows.sort_by_key(|(at, group, _)| (*at, *group));
     let groups = rows.iter().map(|(_, group, _)| *group).collect();
     (Vectors::from_embeddings(rows.iter().map(|(_, _, vector)| vector)).unwrap(), groups)
-}
-
-/// Hubert and Arabie's adjusted Rand index: 1 for equal partitions, about 0 for unrelated ones.
-fn adjusted_rand(a: &[u32], b: &[u32]) -> f64 {
-    let pairs = |n: usize| n as f64 * (n as f64 - 1.0) / 2.0;
-    let count = |keys: Vec<(u32, u32)>| {
-        let mut counts: HashMap<(u32, u32), usize> = HashMap::new();
-        for key in keys {
-            *counts.entry(key).or_default() += 1;
-        }
-        counts.values().map(|&n| pairs(n)).sum::<f64>()
-    };
-    let both = count(a.iter().copied().zip(b.iter().copied()).collect());
-    let (in_a, in_b) = (count(a.iter().map(|&x| (x, 0)).collect()), count(b.iter().map(|&x| (x, 0)).collect()));
-    let expected = in_a * in_b / pairs(a.len());
-    (both - expected) / (f64::midpoint(in_a, in_b) - expected)
 }
 
 fn cluster(vectors: &Vectors, count: ClusterCount, seed: u64) -> Clustering {
@@ -99,6 +82,138 @@ fn the_same_seed_gives_the_same_bits_on_any_number_of_threads() {
 }
 
 #[test]
+fn mini_batches_find_what_full_rounds_find_and_say_so() {
+    let (vectors, groups) = planted(&[9_000, 6_000, 4_000, 1_000], 16, 0.05, 8);
+    let with = |algorithm| {
+        let options = KMeansOptions { count: ClusterCount::Fixed(4), algorithm, ..KMeansOptions::default() };
+        spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress).unwrap()
+    };
+    let (full, batches) = (with(KMeansAlgorithm::Full), with(KMeansAlgorithm::MiniBatch));
+    for found in [&full, &batches] {
+        assert!(adjusted_rand(&found.assignments, &groups) > 0.999);
+        assert_eq!(found.clusters.iter().map(|c| c.size).sum::<usize>(), vectors.len());
+    }
+    let mean = |found: &Clustering| found.similarities.iter().sum::<f32>() / vectors.len() as f32;
+    assert!((mean(&full) - mean(&batches)).abs() < 1e-4);
+    assert!(full.criterion.contains("full rounds") && !full.criterion.contains("mini-batches"), "{}", full.criterion);
+    assert!(batches.criterion.contains("mini-batches of 16384"), "{}", batches.criterion);
+    assert_eq!(with(KMeansAlgorithm::Auto), full);
+}
+
+#[test]
+fn mini_batches_give_the_same_bits_on_any_number_of_threads() {
+    let (vectors, _) = planted(&[3_500; 6], 12, 0.3, 5);
+    let on_threads = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let options = KMeansOptions {
+            count: ClusterCount::Fixed(9),
+            algorithm: KMeansAlgorithm::MiniBatch,
+            ..KMeansOptions::default()
+        };
+        pool.install(|| spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress).unwrap())
+    };
+    assert_eq!(on_threads(1), on_threads(3));
+}
+
+#[test]
+fn given_iterations_from_given_centroids_are_made_exactly() {
+    let (vectors, groups) = planted(&[700; 5], 24, 0.1, 9);
+    let start = vectors.gather(&[0, 1, 2, 3, 4]);
+    let cancel = CancelToken::new();
+    let objective = |iterations| lloyd_iterations(&vectors, &start, iterations, &cancel).unwrap().objective;
+    assert!(objective(0) < objective(1) && objective(1) <= objective(3) + 1e-3);
+    let run = lloyd_iterations(&vectors, &start, 8, &cancel).unwrap();
+    // The first five vectors are one of each group.
+    assert!((adjusted_rand(&run.assignments, &groups) - 1.0).abs() < 1e-12);
+    assert_eq!((run.centroids.len(), run.similarities.len()), (5, vectors.len()));
+    assert_eq!(assign_to(&vectors, &run.centroids, &cancel).unwrap(), (run.assignments.clone(), run.similarities));
+    let mut inertia = 0.0;
+    for group in 0..5 {
+        let members: Vec<usize> = (0..vectors.len()).filter(|&at| run.assignments[at] == group).collect();
+        for column in 0..24 {
+            let values = members.iter().map(|&at| f64::from(vectors.row(at)[column]));
+            let mean = values.clone().sum::<f64>() / members.len() as f64;
+            inertia += values.map(|v| (v - mean).powi(2)).sum::<f64>();
+        }
+    }
+    assert!((run.inertia - inertia).abs() < 1e-3, "{} {inertia}", run.inertia);
+    let none = vectors.gather(&[]);
+    assert_eq!(lloyd_iterations(&none, &start, 1, &cancel).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(lloyd_iterations(&vectors, &none, 1, &cancel).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn clear_clusters_are_stable_and_clusters_of_noise_are_not() {
+    let options = |k| KMeansOptions { count: ClusterCount::Fixed(k), restarts: 2, ..KMeansOptions::default() };
+    let run =
+        |vectors: &Vectors, k| stability(vectors, &options(k), 4, &CancelToken::new(), &NoProgress).unwrap().unwrap();
+    let (clear, _) = planted(&[50; 4], 32, 0.03, 1);
+    let stable = run(&clear, 4);
+    assert_eq!((stable.runs, stable.vectors), (4, 200));
+    assert!((stable.lowest - 1.0).abs() < 1e-12 && (stable.mean_adjusted_rand - 1.0).abs() < 1e-12);
+    let (noise, _) = planted(&[300], 32, 0.5, 1);
+    let shaky = run(&noise, 8);
+    assert!(shaky.mean_adjusted_rand < 0.5 && shaky.lowest <= shaky.mean_adjusted_rand, "{shaky:?}");
+    assert_eq!(shaky, run(&noise, 8));
+}
+
+#[test]
+fn stability_is_defined_or_refused_on_degenerate_data() {
+    let unit = |at: usize| (0..4).map(|i| f32::from(u8::from(i == at))).collect::<Vec<_>>();
+    let of = |places: &[usize]| Vectors::new(places.iter().flat_map(|&at| unit(at)).collect(), 4).unwrap();
+    let run = |vectors: &Vectors, count, runs| {
+        let options = KMeansOptions { count, ..KMeansOptions::default() };
+        stability(vectors, &options, runs, &CancelToken::new(), &NoProgress)
+    };
+    assert_eq!(run(&of(&[1; 9]), ClusterCount::Fixed(1), 3).unwrap(), None);
+    assert_eq!(run(&of(&[2]), ClusterCount::Fixed(1), 3).unwrap(), None);
+    for (places, k) in [(vec![0, 1], 2), (vec![0, 1, 2, 3], 4), (vec![0, 0, 0, 1], 2)] {
+        let found = run(&of(&places), ClusterCount::Fixed(k), 3).unwrap().unwrap();
+        assert!((found.lowest - 1.0).abs() < 1e-12, "{places:?}: {found:?}");
+    }
+    let kinds = [
+        run(&of(&[0, 1]), ClusterCount::Fixed(3), 3),
+        run(&of(&[1, 1]), ClusterCount::Fixed(2), 3),
+        run(&of(&[0, 1]), ClusterCount::Fixed(2), 1),
+        run(&of(&[0, 1]), ClusterCount::Auto { min: 2, max: 3 }, 3),
+        run(&of(&[]), ClusterCount::Fixed(1), 3),
+    ]
+    .map(|found| found.unwrap_err().kind());
+    assert_eq!(kinds, [ErrorKind::InvalidInput; 5]);
+}
+
+#[test]
+fn as_many_clusters_as_vectors_give_each_its_own() {
+    let (vectors, _) = planted(&[12], 8, 0.4, 3);
+    for algorithm in [KMeansAlgorithm::Full, KMeansAlgorithm::MiniBatch] {
+        let options = KMeansOptions { count: ClusterCount::Fixed(12), algorithm, ..KMeansOptions::default() };
+        let found = spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress).unwrap();
+        assert!(found.clusters.len() == 12 && found.clusters.iter().all(|cluster| cluster.size == 1));
+        assert!(found.similarities.iter().all(|similarity| *similarity > 1.0 - 1e-5));
+    }
+    let start = vectors.gather(&[0; 12]);
+    let run = lloyd_iterations(&vectors, &start, 30, &CancelToken::new()).unwrap();
+    assert!(run.inertia.abs() < 1e-4, "every empty cluster is refilled: {}", run.inertia);
+}
+
+#[test]
+fn many_equal_vectors_are_one_cluster_and_two_points_are_two() {
+    // More than the training sample, so that the run over all vectors meets them.
+    let equal = Vectors::new([0.6_f32, 0.8].repeat(12_000), 2).unwrap();
+    let found = cluster(&equal, ClusterCount::Auto { min: 2, max: 5 }, 1);
+    assert_eq!((found.k(), found.clusters[0].size, found.silhouette), (1, 12_000, None));
+    let two = Vectors::new([0.6_f32, 0.8, -0.8, 0.6].repeat(6_000), 2).unwrap();
+    for algorithm in [KMeansAlgorithm::Full, KMeansAlgorithm::MiniBatch] {
+        let options = KMeansOptions { count: ClusterCount::Fixed(2), algorithm, ..KMeansOptions::default() };
+        let found = spherical_kmeans(&two, &options, &CancelToken::new(), &NoProgress).unwrap();
+        assert_eq!(found.clusters.iter().map(|c| c.size).collect::<Vec<_>>(), [6_000, 6_000]);
+        assert!(found.silhouette.unwrap() > 0.999_99 && found.converged);
+    }
+    let run = lloyd_iterations(&equal, &equal.gather(&[0, 0, 0]), 3, &CancelToken::new()).unwrap();
+    assert_eq!(run.assignments, vec![0; 12_000]);
+}
+
+#[test]
 fn more_vectors_than_the_sample_are_all_assigned() {
     let (vectors, groups) = planted(&[30_000, 20_000, 10_000], 8, 0.03, 2);
     let found = cluster(&vectors, ClusterCount::Auto { min: 2, max: 4 }, 0);
@@ -139,13 +254,16 @@ fn cancelling_ends_every_analysis_with_that_kind_of_error() {
     let (vectors, groups) = planted(&[5, 5], 8, 0.05, 0);
     let cancel = CancelToken::new();
     cancel.cancel();
+    let fixed = KMeansOptions { count: ClusterCount::Fixed(2), ..KMeansOptions::default() };
     let kinds = [
         spherical_kmeans(&vectors, &KMeansOptions::default(), &cancel, &NoProgress).unwrap_err().kind(),
         project_2d(&vectors, 0, &cancel).unwrap_err().kind(),
         mean_silhouette(&vectors, &groups, &cancel).unwrap_err().kind(),
-        class_tfidf(&["text"; 10], &groups, 2, 5, &cancel).unwrap_err().kind(),
+        assign_to(&vectors, &vectors, &cancel).unwrap_err().kind(),
+        lloyd_iterations(&vectors, &vectors, 1, &cancel).unwrap_err().kind(),
+        stability(&vectors, &fixed, 2, &cancel, &NoProgress).unwrap_err().kind(),
     ];
-    assert_eq!(kinds, [ErrorKind::Cancelled; 4]);
+    assert_eq!(kinds, [ErrorKind::Cancelled; 6]);
 }
 
 proptest! {
@@ -165,7 +283,7 @@ proptest! {
             .filter_map(|row| Embedding::normalize(row).ok())
             .collect();
         let vectors = Vectors::from_embeddings(&vectors).unwrap();
-        let options = KMeansOptions { count, seed, restarts: 2, max_iterations: 50 };
+        let options = KMeansOptions { count, seed, restarts: 2, max_iterations: 50, ..KMeansOptions::default() };
         let found = match spherical_kmeans(&vectors, &options, &CancelToken::new(), &NoProgress) {
             Ok(found) => found,
             Err(error) => {
