@@ -154,7 +154,7 @@ mod tests {
         loop {
             match reader.read_event().unwrap() {
                 quick_xml::events::Event::Eof => break,
-                quick_xml::events::Event::Empty(e) if e.name().as_ref() == b"rect" => squares += 1,
+                quick_xml::events::Event::Empty(e) if e.name().as_ref() == "rect" => squares += 1,
                 _ => {}
             }
         }
