@@ -1,6 +1,7 @@
 //! What workloads are run on: texts from a file, vectors in clusters; the same seed gives the same.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anser_core::Embedding;
 use rand::seq::SliceRandom;
@@ -9,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
 use crate::error::BenchError;
-use crate::workload::{Corpus, SearchTask};
+use crate::workload::{ClusterShape, Corpus};
 
 /// The repository's root, from which corpora are named.
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -41,35 +42,57 @@ fn column(path: &Path, name: &str) -> Result<Vec<String>, String> {
     if texts.is_empty() { Err(format!("its column \"{name}\" holds no text")) } else { Ok(texts) }
 }
 
+/// Writes numbers as raw little-endian f32 for a peer, and says where.
+pub(crate) fn write(folder: &Path, name: &str, values: &[f32]) -> Result<PathBuf, BenchError> {
+    let path = folder.join(name);
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    fs::write(&path, bytes).map_err(BenchError::io("write", &path)).map(|()| path)
+}
+
 /// Unit vectors around common centres: those to be searched, and queries drawn like them.
 pub(crate) struct ClusteredVectors {
     pub(crate) vectors: Vec<Embedding>,
     pub(crate) queries: Vec<Embedding>,
 }
 
-/// Centres are uniform on the sphere; a vector is a random centre plus normal noise, scaled to length 1.
+/// Draws unit vectors around centres that are uniform on the sphere: a random centre plus normal noise, scaled to length 1.
+pub(crate) struct Clusters {
+    centres: Vec<Embedding>,
+    scale: f32,
+    rng: ChaCha8Rng,
+}
+
+impl Clusters {
+    pub(crate) fn new(shape: ClusterShape, seed: u64) -> Result<Self, BenchError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let dimension = shape.dimension.get();
+        let centres = (0..shape.clusters.get())
+            .map(|_| Embedding::normalize(normal(&mut rng, dimension)))
+            .collect::<anser_core::Result<Vec<_>>>()?;
+        // Normal numbers in d dimensions have length sqrt(d), almost exactly.
+        Ok(Self { centres, scale: shape.noise / (dimension as f32).sqrt(), rng })
+    }
+
+    pub(crate) fn draw(&mut self) -> Result<Embedding, BenchError> {
+        let centre = &self.centres[self.rng.random_range(0..self.centres.len())];
+        let noise = normal(&mut self.rng, centre.dimension());
+        let values = centre.as_slice().iter().zip(noise).map(|(c, n)| c + self.scale * n).collect();
+        Ok(Embedding::normalize(values)?)
+    }
+}
+
+fn normal(rng: &mut ChaCha8Rng, dimension: usize) -> Vec<f32> {
+    (0..dimension).map(|_| rng.sample(StandardNormal)).collect()
+}
+
+/// Vectors and queries drawn alike from [`Clusters`].
 pub(crate) fn clustered(
-    task: &SearchTask,
+    shape: ClusterShape,
     vectors: usize,
     queries: usize,
     seed: u64,
 ) -> Result<ClusteredVectors, BenchError> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let dimension = task.dimension.get();
-    let normal = |rng: &mut ChaCha8Rng| -> Vec<f32> { (0..dimension).map(|_| rng.sample(StandardNormal)).collect() };
-    let centres = (0..task.clusters.get())
-        .map(|_| Embedding::normalize(normal(&mut rng)))
-        .collect::<anser_core::Result<Vec<_>>>()?;
-    // Normal numbers in d dimensions have length sqrt(d), almost exactly.
-    let scale = task.noise / (dimension as f32).sqrt();
-    let mut draw = |count: usize| {
-        (0..count)
-            .map(|_| {
-                let centre = &centres[rng.random_range(0..centres.len())];
-                let noise = normal(&mut rng);
-                Embedding::normalize(centre.as_slice().iter().zip(noise).map(|(c, n)| c + scale * n).collect())
-            })
-            .collect::<anser_core::Result<Vec<_>>>()
-    };
+    let mut clusters = Clusters::new(shape, seed)?;
+    let mut draw = |count: usize| (0..count).map(|_| clusters.draw()).collect::<Result<Vec<_>, _>>();
     Ok(ClusteredVectors { vectors: draw(vectors)?, queries: draw(queries)? })
 }

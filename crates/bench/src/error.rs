@@ -29,6 +29,9 @@ pub(crate) enum BenchError {
     /// The results could not be written as JSON.
     #[error("the results cannot be written as JSON: {0}")]
     Json(serde_json::Error),
+    /// A job of Anser failed.
+    #[error("the job failed: {0}")]
+    Job(String),
     /// A part of Anser failed.
     #[error("{0}")]
     Anser(anser_core::Error),
@@ -47,7 +50,7 @@ impl BenchError {
             Self::NoSuchWorkload { .. } | Self::Workload { .. } | Self::Corpus { .. } => ErrorKind::InvalidInput,
             Self::Peer { .. } => ErrorKind::Unavailable,
             Self::Io { .. } => ErrorKind::Io,
-            Self::Limits(_) | Self::Json(_) => ErrorKind::Internal,
+            Self::Limits(_) | Self::Json(_) | Self::Job(_) => ErrorKind::Internal,
             Self::Anser(error) => error.kind(),
         }
     }
@@ -76,6 +79,7 @@ macro_rules! from_part {
 }
 from_part!(
     anser_embed::EmbedError,
+    anser_engine::EngineError,
     anser_generate::GenerateError,
     anser_index::IndexError,
     anser_models::ModelsError,

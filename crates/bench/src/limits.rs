@@ -96,7 +96,8 @@ fn gemm_bf16(threads: usize) -> Result<f64, BenchError> {
     Ok(2.0 * (SIDE as f64).powi(3) / seconds)
 }
 
-fn pool(threads: usize) -> Result<ThreadPool, BenchError> {
+/// A pool of so many threads.
+pub(crate) fn pool(threads: usize) -> Result<ThreadPool, BenchError> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
     pool.map_err(|e| BenchError::Limits(format!("no threads: {e}")))
 }

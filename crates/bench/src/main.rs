@@ -1,19 +1,24 @@
 //! `anser-bench`: replays workloads on Anser and on peers, in one run, on this machine.
 //!
-//! A workload is a small file that says what to do (`workload`). Each kind of it has a room (`embedding`, `search`,
-//! `generation`, `training`) that lines up contenders; `contest` lets them run in turns; `report` shows what came out, beside what
-//! the machine can do (`limits`) and is (`machine`). Peers are Python programs that speak JSON lines (`peer`).
+//! A workload is a small file that says what to do (`workload`). Each kind of it has a room (`clustering`,
+//! `duplicates`, `embedding`, `search`, `scale`, `generation`, `training`) that lines up contenders; `contest` lets them run in
+//! turns; `report` shows what came out, beside what the machine can do (`limits`) and is (`machine`). Peers are Python
+//! programs that speak JSON lines (`peer`).
 
+mod clustering;
 mod contest;
 mod corpus;
+mod duplicates;
 mod embedding;
 mod error;
 mod generation;
 mod limits;
 mod machine;
+mod memory;
 mod peer;
 mod report;
 mod run;
+mod scale;
 mod search;
 mod stats;
 mod table;

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::peer::Peer;
 use crate::report::{Measured, ModelRecord, PeerRecord, PeerState, Row};
 use crate::workload::{Scale, Task, Workload};
-use crate::{embedding, generation, search, training};
+use crate::{clustering, duplicates, embedding, generation, scale, search, training};
 
 /// Where models lie unless `ANSER_MODELS_DIR` says otherwise.
 const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/models");
@@ -49,7 +49,10 @@ impl Run {
         eprintln!("{}: preparing", workload.name);
         let limits = Limits::measure(workload.thread_count())?;
         let found = match &workload.task {
+            Task::Clustering(task) => clustering::run(self, &workload, task, &limits)?,
+            Task::Duplicates(task) => duplicates::run(self, &workload, task, &limits)?,
             Task::Embedding(task) => embedding::run(self, &workload, task, &limits)?,
+            Task::Scale(task) => scale::run(self, &workload, task, &limits)?,
             Task::Search(task) => search::run(self, &workload, task, &limits)?,
             Task::Generation(task) => generation::run(self, &workload, task, &limits)?,
             Task::Training(task) => training::run(self, &workload, task, &limits)?,

@@ -1,7 +1,6 @@
 //! Nearest neighbours: Anser's collections beside faiss's HNSW, on the same vectors with the same parameters.
 
 use std::cell::RefCell;
-use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,7 +47,7 @@ struct Found {
 /// Vectors a second while building, queries a second at each beam width, and the recall there.
 pub(crate) fn run(run: &Run, workload: &Workload, task: &SearchTask, limits: &Limits) -> Result<Findings, BenchError> {
     let (count, queries) = (task.vectors.at(run.scale), task.queries.at(run.scale));
-    let data = corpus::clustered(task, count, queries, workload.seed)?;
+    let data = corpus::clustered(task.shape, count, queries, workload.seed)?;
     let truth = nearest(&data, task.k.get())?;
     let folder = TempDir::new().map_err(BenchError::io("create a folder in", &std::env::temp_dir()))?;
     let mut findings = Findings::default();
@@ -71,8 +70,8 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &SearchTask, limits: &Li
         format!(
             "{count} vectors of {} dimensions in {} clusters, {queries} queries one by one on one thread, M {}, \
              efConstruction {}; threads that build: {}.",
-            task.dimension,
-            task.clusters,
+            task.shape.dimension,
+            task.shape.clusters,
             task.m,
             task.ef_construction,
             workload.thread_count()
@@ -135,12 +134,11 @@ fn peer(
     findings: &mut Findings,
 ) -> Result<Option<Peer>, BenchError> {
     let write = |name: &str, vectors: &[Embedding]| {
-        let path = folder.join(name);
-        let bytes: Vec<u8> = vectors.iter().flat_map(Embedding::as_slice).flat_map(|x| x.to_le_bytes()).collect();
-        fs::write(&path, bytes).map_err(BenchError::io("write", &path)).map(|()| path)
+        let values: Vec<f32> = vectors.iter().flat_map(Embedding::as_slice).copied().collect();
+        corpus::write(folder, name, &values)
     };
     let load = json!({
-        "op": "load", "dimension": task.dimension,
+        "op": "load", "dimension": task.shape.dimension,
         "vectors": write("vectors.f32", &data.vectors)?, "queries": write("queries.f32", &data.queries)?,
     });
     Ok(run.peer(PEER, "faiss_hnsw.py", workload.thread_count(), &load, findings))
@@ -160,7 +158,7 @@ fn build(
     let count = documents.len() as f64;
     let info = EmbedderInfo {
         model: "clustered".to_owned(),
-        dimension: task.dimension.get(),
+        dimension: task.shape.dimension.get(),
         max_tokens: 1,
         fingerprint: format!("clustered-{}", workload.seed),
     };
@@ -218,7 +216,7 @@ struct Searching<'a> {
 impl<'a> Searching<'a> {
     fn ours(self, collection: &'a Arc<Collection>) -> Result<Contender<'a>, BenchError> {
         let search = move |ef: usize| -> Result<(f64, Vec<Vec<usize>>), BenchError> {
-            let params = SearchParams { k: self.task.k.get(), exact: Some(false), ef_search: Some(ef) };
+            let params = SearchParams { exact: Some(false), ef_search: Some(ef), ..SearchParams::new(self.task.k.get()) };
             let started = Instant::now();
             let outcomes = self
                 .data

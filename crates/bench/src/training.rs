@@ -1,7 +1,6 @@
 //! LoRA steps: Anser beside Hugging Face peft on PyTorch, on the same GGUF file, in each number format.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Instant;
 
 use anser_core::{LoraOptions, Precision, TrainableParts};
@@ -15,6 +14,7 @@ use serde_json::json;
 use crate::contest::{ANSER, Contender, Figure, alternate};
 use crate::error::BenchError;
 use crate::limits::{Limits, Work};
+use crate::memory::{forget_peak, peak_bytes};
 use crate::peer::Peer;
 use crate::report::ModelRecord;
 use crate::run::{Findings, Run};
@@ -151,16 +151,4 @@ fn precision_name(precision: Precision) -> &'static str {
         Precision::F32 => "f32",
         Precision::Bf16 => "bf16",
     }
-}
-
-/// Starts counting this process's peak memory anew; where that cannot be done, earlier workloads count too.
-fn forget_peak() {
-    fs::write("/proc/self/clear_refs", "5").ok();
-}
-
-/// This process's peak resident memory in bytes, where the system tells.
-fn peak_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use anser_core::Precision;
+use anser_engine::Analysis;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
@@ -63,6 +64,9 @@ impl Workload {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     Embedding(EmbeddingTask),
+    Clustering(ClusteringTask),
+    Duplicates(DuplicatesTask),
+    Scale(ScaleTask),
     Search(SearchTask),
     Generation(GenerationTask),
     Training(TrainingTask),
@@ -103,6 +107,49 @@ pub(crate) struct EmbeddingPeer {
     pub(crate) spin: bool,
 }
 
+/// Unit vectors around common centres.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterShape {
+    pub(crate) dimension: NonZeroUsize,
+    pub(crate) clusters: NonZeroUsize,
+    /// Length of the noise around a cluster's centre of length 1.
+    pub(crate) noise: f32,
+}
+
+/// k-means from given centroids.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusteringTask {
+    pub(crate) vectors: Amount,
+    pub(crate) shape: ClusterShape,
+    pub(crate) k: NonZeroUsize,
+    pub(crate) iterations: NonZeroUsize,
+}
+
+/// All pairs above a cosine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DuplicatesTask {
+    pub(crate) vectors: Amount,
+    pub(crate) shape: ClusterShape,
+    /// One vector in so many has a near copy.
+    pub(crate) copied: NonZeroUsize,
+    /// Length of the noise between a vector and its copy.
+    pub(crate) copy_noise: f32,
+    pub(crate) threshold: f32,
+}
+
+/// Analyses of one large collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScaleTask {
+    pub(crate) documents: Amount,
+    pub(crate) shape: ClusterShape,
+    /// What is done, one after another.
+    pub(crate) analyses: Vec<Analysis>,
+}
+
 /// Nearest neighbours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -111,10 +158,7 @@ pub(crate) struct SearchTask {
     pub(crate) queries: Amount,
     /// Times that the index is built.
     pub(crate) builds: Amount,
-    pub(crate) dimension: NonZeroUsize,
-    pub(crate) clusters: NonZeroUsize,
-    /// Length of the noise around a cluster's centre of length 1.
-    pub(crate) noise: f32,
+    pub(crate) shape: ClusterShape,
     pub(crate) m: NonZeroUsize,
     pub(crate) ef_construction: NonZeroUsize,
     pub(crate) ef_search: Vec<NonZeroUsize>,
@@ -196,9 +240,7 @@ repeats = { full = 5, quick = 2 }
 vectors = { full = 100, quick = 10 }
 queries = { full = 5, quick = 5 }
 builds = { full = 1, quick = 1 }
-dimension = 4
-clusters = 2
-noise = 0.5
+shape = { dimension = 4, clusters = 2, noise = 0.5 }
 m = 16
 ef_construction = 40
 ef_search = [10, 20]
@@ -221,7 +263,7 @@ k = 3
         let spellings = [
             SEARCH.replace("seed = 1", "seed = 1\nthread = 2"),
             SEARCH.replace("quick = 2", "quick = 2, slow = 9"),
-            SEARCH.replace("noise = 0.5", "noise = 0.5\nnoisy = true"),
+            SEARCH.replace("noise = 0.5", "noise = 0.5, noisy = true"),
             SEARCH.replace("task.search", "task.serach"),
         ];
         for (text, key) in spellings.iter().zip(["thread", "slow", "noisy", "serach"]) {
@@ -233,13 +275,13 @@ k = 3
     #[test]
     fn zeros_and_missing_keys_are_refused() {
         assert!(parse(&SEARCH.replace("full = 5", "full = 0")).unwrap_err().contains("nonzero"));
-        assert!(parse(&SEARCH.replace("dimension = 4\n", "")).unwrap_err().contains("`dimension`"));
+        assert!(parse(&SEARCH.replace("dimension = 4, ", "")).unwrap_err().contains("`dimension`"));
     }
 
     #[test]
     fn the_workloads_that_ship_are_understood_and_named_after_their_files() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"));
         let names: Vec<String> = read_all(folder).unwrap().into_iter().map(|w| w.name).collect();
-        assert_eq!(names, ["embedding", "generation", "search", "training"]);
+        assert_eq!(names, ["clustering", "duplicates", "embedding", "generation", "scale", "search", "training"]);
     }
 }

@@ -6,9 +6,9 @@
 
 mod analysis;
 mod answer;
+mod chart;
 pub mod classify;
 pub mod cluster;
-mod chart;
 mod control;
 pub mod diversity;
 pub mod duplicates;
@@ -24,8 +24,8 @@ pub mod outliers;
 mod page;
 pub mod predictors;
 pub mod projection;
-pub mod regress;
 pub mod recommend;
+pub mod regress;
 mod replace;
 mod retrieve;
 mod served;
@@ -41,7 +41,8 @@ pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use evaluate::metrics;
 pub use evaluate::{
-    AnswerEvaluation, AnswerMiss, LabelledQuestion, MissKind, RetrievalEvaluation, RetrievalMiss, TextMeans,
+    AnswerEvaluation, AnswerMiss, ClusterEvaluation, ClusterEvaluationOptions, ClusterEvaluationRun, LabelledQuestion,
+    MissKind, RetrievalEvaluation, RetrievalMiss, TextMeans,
 };
 pub use evaluate::{
     Arm, ArmAnswer, ArmSummary, Comparison, EvaluatedExample, HeldOutExample, HeldOutPrompt, Measure, Outcome,
@@ -58,7 +59,9 @@ pub use ingest::{
     ResolvedFields, RowError,
 };
 pub(crate) use jobs::Jobs;
-pub use jobs::{EventLevel, Job, JobEvent, JobFailure, JobFilter, JobProgress, JobRunner, JobState, JobWish, RunnerOptions};
+pub use jobs::{
+    EventLevel, Job, JobEvent, JobFailure, JobFilter, JobProgress, JobRunner, JobState, JobWish, RunnerOptions,
+};
 pub use moderation::{
     DetectionScores, MODERATION_CATEGORIES, Moderation, ModerationEvaluation, ModerationExample, ModerationModel,
 };

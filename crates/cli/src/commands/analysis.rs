@@ -47,16 +47,26 @@ impl SourceArgs {
     /// The engine's words for it: a file where there is one, or where the name looks like that of a file.
     pub(crate) fn source(&self) -> Result<AnalysisSource, Failure> {
         let filter = self.condition.as_deref().map(parse_condition).transpose()?;
-        let path = Path::new(&self.source);
-        let file = self.source.contains(std::path::MAIN_SEPARATOR) || FileFormat::from_path(path).is_some();
-        if !file && !path.is_file() {
-            return Ok(AnalysisSource::Collection { name: self.source.clone(), filter });
-        }
-        let path = std::path::absolute(path).map_err(|e| EngineError::io("find", path, e))?;
         let fields =
             FieldMapping { id: self.id_field.clone(), title: self.title_field.clone(), text: self.text_field.clone() };
-        Ok(AnalysisSource::Path { path, format: self.format, fields, filter })
+        named_source(&self.source, self.format, fields, filter)
     }
+}
+
+/// The source of a name: a file where there is one, or where the name looks like that of a file, else a collection.
+pub(crate) fn named_source(
+    name: &str,
+    format: Option<FileFormat>,
+    fields: FieldMapping,
+    filter: Option<Filter>,
+) -> Result<AnalysisSource, Failure> {
+    let path = Path::new(name);
+    let file = name.contains(std::path::MAIN_SEPARATOR) || FileFormat::from_path(path).is_some();
+    if !file && !path.is_file() {
+        return Ok(AnalysisSource::Collection { name: name.to_owned(), filter });
+    }
+    let path = std::path::absolute(path).map_err(|e| EngineError::io("find", path, e))?;
+    Ok(AnalysisSource::Path { path, format, fields, filter })
 }
 
 /// A format of files by its name.

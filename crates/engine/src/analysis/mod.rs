@@ -21,6 +21,7 @@ use crate::cluster::ClusterOptions;
 use crate::control::new_id;
 use crate::diversity::DiversityOptions;
 use crate::duplicates::DuplicateOptions;
+use crate::evaluate::ClusterEvaluationOptions;
 use crate::jobs::NewJob;
 use crate::outliers::OutlierOptions;
 use crate::predictors::PredictOptions;
@@ -65,6 +66,25 @@ pub enum Analysis {
     TrainRegressor(RegressorOptions),
     /// Apply a saved predictor.
     Predict(PredictOptions),
+    /// Compare clusters with known labels, over several seeds.
+    EvaluateClusters(ClusterEvaluationOptions),
+}
+
+/// Says the same of every kind's options.
+macro_rules! options_of {
+    ($analysis:expr, $options:ident => $said:expr) => {
+        match $analysis {
+            Self::Cluster($options) => $said,
+            Self::Outliers($options) => $said,
+            Self::Duplicates($options) => $said,
+            Self::Diversity($options) => $said,
+            Self::Projection($options) => $said,
+            Self::TrainClassifier($options) => $said,
+            Self::TrainRegressor($options) => $said,
+            Self::Predict($options) => $said,
+            Self::EvaluateClusters($options) => $said,
+        }
+    };
 }
 
 impl Analysis {
@@ -74,7 +94,7 @@ impl Analysis {
     }
 
     /// The names of all kinds, as the table of jobs holds them.
-    pub(crate) const KINDS: [&'static str; 8] = [
+    pub(crate) const KINDS: [&'static str; 9] = [
         "cluster",
         "outliers",
         "duplicates",
@@ -83,6 +103,7 @@ impl Analysis {
         "train_classifier",
         "train_regressor",
         "predict",
+        "evaluate_clusters",
     ];
 
     /// The name of this kind.
@@ -96,49 +117,23 @@ impl Analysis {
             Self::TrainClassifier(_) => "train_classifier",
             Self::TrainRegressor(_) => "train_regressor",
             Self::Predict(_) => "predict",
+            Self::EvaluateClusters(_) => "evaluate_clusters",
         }
     }
 
     /// `InvalidInput` for an option out of range. What depends on the documents is found out by the run.
     fn check(&self) -> Result<(), EngineError> {
-        match self {
-            Self::Cluster(options) => options.check(),
-            Self::Outliers(options) => options.check(),
-            Self::Duplicates(options) => options.check(),
-            Self::Diversity(options) => options.check(),
-            Self::Projection(options) => options.check(),
-            Self::TrainClassifier(options) => options.check(),
-            Self::TrainRegressor(options) => options.check(),
-            Self::Predict(options) => options.check(),
-        }
+        options_of!(self, options => options.check())
     }
 
     /// Memory that the run takes beside the mapped vectors, in bytes: an upper estimate.
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
-        match self {
-            Self::Cluster(options) => options.memory_bytes(rows, dimension),
-            Self::Outliers(options) => options.memory_bytes(rows, dimension),
-            Self::Duplicates(options) => options.memory_bytes(rows, dimension),
-            Self::Diversity(options) => options.memory_bytes(rows, dimension),
-            Self::Projection(options) => options.memory_bytes(rows, dimension),
-            Self::TrainClassifier(options) => options.memory_bytes(rows, dimension),
-            Self::TrainRegressor(options) => options.memory_bytes(rows, dimension),
-            Self::Predict(options) => options.memory_bytes(rows, dimension),
-        }
+        options_of!(self, options => options.memory_bytes(rows, dimension))
     }
 
     /// Does the work. Files, `report.json` among them, go into `work.results`.
     pub(crate) fn run(&self, work: &Work<'_>) -> Result<(), EngineError> {
-        match self {
-            Self::Cluster(options) => options.run(work),
-            Self::Outliers(options) => options.run(work),
-            Self::Duplicates(options) => options.run(work),
-            Self::Diversity(options) => options.run(work),
-            Self::Projection(options) => options.run(work),
-            Self::TrainClassifier(options) => options.run(work),
-            Self::TrainRegressor(options) => options.run(work),
-            Self::Predict(options) => options.run(work),
-        }
+        options_of!(self, options => options.run(work))
     }
 }
 

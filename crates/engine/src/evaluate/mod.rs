@@ -1,6 +1,7 @@
 //! How well retrieval and answers work on labelled questions.
 
 mod answers;
+mod clusters;
 pub mod metrics;
 mod promotion;
 mod questions;
@@ -9,6 +10,7 @@ mod significance;
 mod tuned;
 
 pub use answers::{AnswerEvaluation, AnswerMiss, MissKind, TextMeans};
+pub use clusters::{ClusterEvaluation, ClusterEvaluationOptions, ClusterEvaluationRun};
 pub use promotion::{GeneralAnswer, GeneralComparison, PromotionReport};
 pub use questions::LabelledQuestion;
 pub use retrieval::{RetrievalEvaluation, RetrievalMiss};

@@ -1,5 +1,7 @@
 //! `anser eval`: how good retrieval and answers are, on questions whose answers are known.
 
+mod clusters;
+mod few_shot;
 mod moderation;
 pub(crate) mod tuned;
 
@@ -25,13 +27,17 @@ const SHOWN_MISSES: usize = 30;
 /// Subcommands of `anser eval`.
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  anser eval retrieval --collection shop-faq --questions examples/data/questions.jsonl\n  anser eval answers --collection shop-faq --questions examples/data/questions.jsonl --json\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser eval answers --tuned ft:… --heldout heldout.jsonl --collection shop-faq --each\n  anser eval moderation --examples examples/data/moderation/held_out.jsonl"
+    after_help = "Examples:\n  anser eval retrieval --collection shop-faq --questions examples/data/questions.jsonl\n  anser eval answers --collection shop-faq --questions examples/data/questions.jsonl --json\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser eval answers --tuned ft:… --heldout heldout.jsonl --collection shop-faq --each\n  anser eval moderation --examples examples/data/moderation/held_out.jsonl\n  anser eval clusters labelled.csv --truth category\n  anser eval few-shot train.csv test.csv --label category"
 )]
 pub(crate) enum EvalCommand {
     /// Recall, MRR and nDCG of the passages found
     Retrieval(RetrievalArgs),
     /// Key facts, citations and abstentions of the answers written; with --tuned, a tuned model against its base
     Answers(AnswerArgs),
+    /// Agreement of clusters with known labels, over several seeds
+    Clusters(clusters::ClustersArgs),
+    /// Accuracy of a classifier that has seen a few examples of each class
+    FewShot(few_shot::FewShotArgs),
     /// Precision and recall of the content filter
     Moderation(moderation::ModerationArgs),
 }
@@ -76,6 +82,11 @@ pub(crate) struct RetrievalArgs {
 
 impl EvalCommand {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        match self {
+            Self::Clusters(args) => return args.run(settings, terminal),
+            Self::FewShot(args) => return args.run(settings, terminal),
+            Self::Retrieval(_) | Self::Answers(_) | Self::Moderation(_) => {}
+        }
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
         match self {
@@ -100,6 +111,7 @@ impl EvalCommand {
             }
             Self::Answers(args) => args.tuned.run(&engine, args.collection.as_deref(), terminal),
             Self::Moderation(args) => args.run(&engine, terminal),
+            Self::Clusters(_) | Self::FewShot(_) => Ok(()),
         }
     }
 }
