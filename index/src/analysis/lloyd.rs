@@ -232,19 +232,4 @@ mod tests {
         let error = iterate(&vectors, start, until_settled(10, &cancel)).unwrap_err();
         assert_eq!(error.kind(), anser_core::ErrorKind::Cancelled);
     }
-
-    #[test]
-    #[ignore = "measurement"]
-    fn measure_lloyd() {
-        let path = std::env::var("A_VECTORS").unwrap();
-        let vectors = Vectors::map(std::path::Path::new(&path), 384).unwrap();
-        let k = 100;
-        let start = vectors.gather(&(0..k).collect::<Vec<_>>());
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
-        for _ in 0..3 {
-            let clock = std::time::Instant::now();
-            let run = pool.install(|| lloyd_iterations(&vectors, &start, 20, &CancelToken::new())).unwrap();
-            println!("{:.3} s, objective {}, inertia {}", clock.elapsed().as_secs_f64(), run.objective, run.inertia);
-        }
-    }
 }

@@ -200,7 +200,7 @@ fn maximum(scores: &[f32]) -> f32 {
 fn collect(scores: &[f32], least: f32, mut found: impl FnMut(usize)) {
     for (block, scores) in scores.chunks(LANES).enumerate() {
         // Whole blocks are compared without a branch in between; few have anything.
-        if scores.iter().fold(false, |any, &score| any | (score >= least)) {
+        if scores.iter().map(|&score| u32::from(score >= least)).sum::<u32>() > 0 {
             for (at, &score) in scores.iter().enumerate() {
                 if score >= least {
                     found(block * LANES + at);
@@ -243,7 +243,9 @@ mod tests {
         let mut values: Vec<f32> = (0..rows * dimension).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
         for row in values.chunks_exact_mut(dimension) {
             let norm = dot(row, row).sqrt();
-            row.iter_mut().for_each(|v| *v /= norm);
+            for value in row.iter_mut() {
+                *value /= norm;
+            }
         }
         Vectors::new(values, dimension).unwrap()
     }
@@ -260,8 +262,9 @@ mod tests {
             for ((vector, &own), &similarity) in vectors.iter().zip(&found).zip(&similarities) {
                 let cosines: Vec<f32> = centroids.iter().map(|c| dot(vector, c)).collect();
                 let best = cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let first = cosines.iter().position(|&cosine| cosine == best).unwrap();
-                assert_eq!((own as usize, similarity), (first, best.clamp(-1.0, 1.0)), "{rows} {k} {dimension}");
+                let first = cosines.iter().position(|&cosine| cosine >= best).unwrap();
+                assert_eq!(own as usize, first, "{rows} {k} {dimension}");
+                assert_eq!(similarity.to_bits(), best.clamp(-1.0, 1.0).to_bits(), "{rows} {k} {dimension}");
             }
         }
     }

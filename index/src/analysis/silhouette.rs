@@ -8,18 +8,42 @@ use anser_core::CancelToken;
 use rayon::prelude::*;
 
 use super::sums::{cluster_sizes, cluster_sums};
-use super::vectors::Vectors;
+use super::vectors::{Vectors, sample_indices};
 use crate::{IndexError, Result};
 
 /// Vectors handled between two looks at the cancel token.
 const BLOCK: usize = 1024;
+
+/// A mean silhouette, and over how many vectors it was taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SampledSilhouette {
+    /// The mean, in [-1, 1].
+    pub mean: f64,
+    /// Vectors it is the mean of: all, or a sample.
+    pub vectors: usize,
+}
 
 /// The mean silhouette over all `vectors`, in [-1, 1]: near 1 when every vector is far closer to its own cluster than to
 /// the next one, 0 on the border. A vector alone in its cluster counts 0. `None` when fewer than two clusters have
 /// vectors, where it is not defined. Fails with `InvalidInput` when there are no vectors, their dimensions differ, or
 /// there is not one assignment for each.
 pub fn mean_silhouette(vectors: &Vectors, assignments: &[u32], cancel: &CancelToken) -> Result<Option<f64>> {
+    let silhouette = sampled_silhouette(vectors, assignments, (vectors.len(), 0), cancel)?;
+    Ok(silhouette.map(|silhouette| silhouette.mean))
+}
+
+/// [`mean_silhouette`] over `sample` vectors drawn by `seed`, or over all when there are no more. Each of them is measured
+/// exactly, against the whole clusters, so only the mean is an estimate: its standard error is at most 1 / sqrt(`sample`).
+pub fn sampled_silhouette(
+    vectors: &Vectors,
+    assignments: &[u32],
+    (sample, seed): (usize, u64),
+    cancel: &CancelToken,
+) -> Result<Option<SampledSilhouette>> {
     vectors.check_some()?;
+    if sample == 0 {
+        return Err(IndexError::invalid("the mean silhouette of no vectors is not defined; sample at least one"));
+    }
     if assignments.len() != vectors.len() {
         return Err(IndexError::invalid(format!(
             "{} vectors cannot have {} cluster assignments; give one for each",
@@ -44,18 +68,15 @@ pub fn mean_silhouette(vectors: &Vectors, assignments: &[u32], cancel: &CancelTo
         .zip(&sizes)
         .map(|(sum, &size)| sum.into_iter().map(|v| v / size.max(1) as f64).collect())
         .collect();
-    let dimension = vectors.dimension();
-    let blocks: Vec<f64> = vectors
-        .as_slice()
-        .par_chunks(BLOCK * dimension)
-        .zip(assignments.par_chunks(BLOCK))
-        .map(|(vectors, assignments)| {
+    let drawn = sample_indices(vectors.len(), sample, seed);
+    let blocks: Vec<f64> = drawn
+        .par_chunks(BLOCK)
+        .map(|drawn| {
             cancel.check()?;
-            let rows = vectors.chunks_exact(dimension).zip(assignments);
-            Ok(rows.map(|(v, &own)| silhouette(v, own as usize, &means, &sizes)).sum())
+            Ok(drawn.iter().map(|&at| silhouette(vectors.row(at), assignments[at] as usize, &means, &sizes)).sum())
         })
         .collect::<anser_core::Result<_>>()?;
-    Ok(Some(blocks.iter().sum::<f64>() / vectors.len() as f64))
+    Ok(Some(SampledSilhouette { mean: blocks.iter().sum::<f64>() / drawn.len() as f64, vectors: drawn.len() }))
 }
 
 /// The silhouette of one vector of cluster `own`.
@@ -136,6 +157,25 @@ mod tests {
             let slow = naive(&vectors, &assignments);
             prop_assert!((fast - slow).abs() < 1e-6, "{fast} against {slow}");
         }
+    }
+
+    #[test]
+    fn a_sample_estimates_the_mean_over_all() {
+        // Two arcs of a circle that meet, so that silhouettes differ from vector to vector.
+        let angles = (0..6000_u16).map(|at| f32::from(at) * 5e-4);
+        let vectors = Vectors::new(angles.flat_map(|angle| [angle.cos(), angle.sin()]).collect(), 2).unwrap();
+        let assignments: Vec<u32> = (0..6000).map(|at| u32::from(at >= 3000)).collect();
+        let cancel = CancelToken::new();
+        let all = mean_silhouette(&vectors, &assignments, &cancel).unwrap().unwrap();
+        let of = |sample, seed| {
+            let found = sampled_silhouette(&vectors, &assignments, (sample, seed), &cancel).unwrap().unwrap();
+            assert_eq!(found.vectors, sample.min(6000));
+            found.mean
+        };
+        assert!((of(1_000_000, 5) - all).abs() < 1e-12);
+        assert!((1e-9..0.026).contains(&(of(1500, 5) - all).abs()));
+        assert_ne!(of(1500, 5).to_bits(), of(1500, 6).to_bits());
+        assert!(sampled_silhouette(&vectors, &assignments, (0, 0), &cancel).is_err());
     }
 
     #[test]

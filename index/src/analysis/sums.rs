@@ -36,13 +36,11 @@ pub(super) struct Round {
 /// memory is read once; of few they are left to [`cluster_sums`], whose work divides better.
 pub(super) fn assign_and_sum(vectors: &Vectors, centroids: &Centroids, cancel: &CancelToken) -> Result<Round> {
     let packed = centroids.packed();
-    match pieces(vectors.len(), centroids.count(), vectors.dimension()) {
-        Some(pieces) => fused(vectors, (&packed, centroids.count()), pieces, cancel),
-        None => {
-            let (assignments, similarities) = packed.nearest_of_all(vectors, cancel)?;
-            Ok(Round { assignments, similarities, sums: None })
-        }
+    if let Some(pieces) = pieces(vectors.len(), centroids.count(), vectors.dimension()) {
+        return fused(vectors, (&packed, centroids.count()), pieces, cancel);
     }
+    let (assignments, similarities) = packed.nearest_of_all(vectors, cancel)?;
+    Ok(Round { assignments, similarities, sums: None })
 }
 
 /// Pieces for a fused pass over `n` vectors; `None` when adding up the pieces' sums would cost more than it saves.
@@ -201,7 +199,9 @@ mod tests {
             let mut values: Vec<f32> = (0..rows * dimension).map(|_| rng.random_range(-1.0_f32..1.0)).collect();
             for row in values.chunks_exact_mut(dimension) {
                 let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-                row.iter_mut().for_each(|v| *v /= norm);
+                for v in row.iter_mut() {
+                    *v /= norm;
+                }
             }
             values
         };
