@@ -153,15 +153,13 @@ fn vectors_beyond_the_sample_are_placed_beside_their_nearest() {
 #[test]
 fn options_that_cannot_be_are_refused() {
     let vectors = planted(2, 5);
-    let search =
-        nearest_neighbours(&vectors, &NeighbourOptions::default(), &CancelToken::new(), &NoProgress).unwrap();
+    let search = nearest_neighbours(&vectors, &NeighbourOptions::default(), &CancelToken::new(), &NoProgress).unwrap();
     let start = vec![[0.0; 2]; 10];
     for perplexity in [0.0, -3.0, f32::NAN, f32::INFINITY] {
         let options = TsneOptions { perplexity, ..TsneOptions::default() };
         let result = tsne_2d(&search.neighbours, &start, &options, &CancelToken::new(), &NoProgress);
         assert!(result.unwrap_err().to_string().contains("perplexity"));
     }
-    let result =
-        tsne_2d(&search.neighbours, &start[..9], &TsneOptions::default(), &CancelToken::new(), &NoProgress);
+    let result = tsne_2d(&search.neighbours, &start[..9], &TsneOptions::default(), &CancelToken::new(), &NoProgress);
     assert!(result.unwrap_err().to_string().contains("9 starting points"));
 }

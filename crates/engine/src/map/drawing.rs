@@ -1,9 +1,9 @@
 //! The map as an SVG drawing.
 
-use svg::{Document, Node};
 use svg::node::element::{Circle, Group, Line, Rectangle, Style, Text, Title};
+use svg::{Document, Node};
 
-use super::labels::{anchors, place_labels};
+use super::labels::{Crowd, anchors, place_labels};
 use super::layout::{Fit, Rect};
 use super::legend::legend;
 use super::text::{text_width, visible, wrap_text};
@@ -56,7 +56,7 @@ pub(super) fn draw(map: &DocumentMap) -> String {
         .add(headings(map, drawn.len()))
         .add(sheet)
         .add(points(map, &drawn, &fit))
-        .add(names(map, &fit))
+        .add(names(map, &drawn, &fit))
         .add(legend(map, &LEGEND));
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{document}\n")
 }
@@ -96,7 +96,7 @@ fn points(map: &DocumentMap, drawn: &[usize], fit: &Fit) -> Group {
 }
 
 /// The names of groups at their densest places, moved apart where they would overlap.
-fn names(map: &DocumentMap, fit: &Fit) -> Group {
+fn names(map: &DocumentMap, drawn: &[usize], fit: &Fit) -> Group {
     let Colouring::Groups { labels, .. } = &map.colouring else { return Group::new() };
     let named = anchors(&map.points, &map.colouring);
     let named = &named[..named.len().min(NAMED_GROUPS)];
@@ -112,8 +112,10 @@ fn names(map: &DocumentMap, fit: &Fit) -> Group {
             (widest + 10.0, lines.len() as f32 * LABEL_LINE + 5.0)
         })
         .collect();
+    let crowd = Crowd::new(drawn.iter().map(|at| fit.place(map.points[*at])), &SHEET);
+    let boxes = place_labels(&places, &sizes, &SHEET.padded(-4.0), &crowd);
     let (mut leaders, mut tags) = (Group::new(), Group::new());
-    for ((place, lines), anchor) in place_labels(&places, &sizes, &SHEET.padded(-4.0)).iter().zip(&lines).zip(places) {
+    for ((place, lines), anchor) in boxes.iter().zip(&lines).zip(places) {
         let Some(place) = place else { continue };
         let end = place.nearest(anchor);
         if (end.0 - anchor.0).hypot(end.1 - anchor.1) > 4.0 {

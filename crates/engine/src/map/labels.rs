@@ -13,6 +13,8 @@ const COMPACT: f32 = 0.75;
 /// Pixels between two rings of tried places, and how many rings are tried.
 const RING: f32 = 8.0;
 const RINGS: u16 = 60;
+/// How many of them are near enough to choose among.
+const NEAR_RINGS: u16 = 9;
 /// Places tried on each ring.
 const SPOKES: u16 = 24;
 /// Free space around every label.
@@ -99,24 +101,84 @@ fn median(mut values: Vec<f32>) -> f32 {
     if values.is_empty() { 0.0 } else { *values.select_nth_unstable_by(at, f32::total_cmp).1 }
 }
 
-/// Places a box of each size in `sizes` as near as possible to its anchor, inside `frame` and clear of the boxes placed
-/// before it; tried on growing rings around the anchor. A box that fits nowhere is `None`.
-pub(super) fn place_labels(anchors: &[(f32, f32)], sizes: &[(f32, f32)], frame: &Rect) -> Vec<Option<Rect>> {
+/// How many points lie in any rectangle of the page, to within a few pixels.
+pub(super) struct Crowd {
+    /// For each cell of a grid the points left of and above its lower right corner.
+    sums: Vec<u32>,
+    columns: usize,
+    rows: usize,
+    left: f32,
+    top: f32,
+}
+
+impl Crowd {
+    /// Side of a cell, in pixels.
+    const CELL: f32 = 4.0;
+
+    /// Counts points of the page that lie in `frame`.
+    pub(super) fn new(points: impl Iterator<Item = (f32, f32)>, frame: &Rect) -> Self {
+        // One empty row and column in front, so that every rectangle has cells before it.
+        let cells = |side: f32| (side / Self::CELL).ceil() as usize + 2;
+        let (columns, rows) = (cells(frame.width), cells(frame.height));
+        let mut crowd = Self { sums: vec![0; columns * rows], columns, rows, left: frame.left, top: frame.top };
+        for (x, y) in points {
+            let (column, row) = crowd.cell((x, y));
+            crowd.sums[row * columns + column] += 1;
+        }
+        for row in 1..rows {
+            for column in 1..columns {
+                let at = row * columns + column;
+                crowd.sums[at] += crowd.sums[at - 1] + crowd.sums[at - columns] - crowd.sums[at - columns - 1];
+            }
+        }
+        crowd
+    }
+
+    fn cell(&self, (x, y): (f32, f32)) -> (usize, usize) {
+        let index = |from: f32, most: usize| ((from / Self::CELL).max(0.0) as usize + 1).min(most - 1);
+        (index(x - self.left, self.columns), index(y - self.top, self.rows))
+    }
+
+    fn within(&self, rect: &Rect) -> u32 {
+        let (left, top) = self.cell((rect.left, rect.top));
+        let (right, bottom) = self.cell((rect.right(), rect.bottom()));
+        let sum = |column: usize, row: usize| self.sums[row * self.columns + column];
+        sum(right, bottom) + sum(left - 1, top - 1) - sum(left - 1, bottom) - sum(right, top - 1)
+    }
+}
+
+/// Places a box of each size in `sizes` near its anchor, inside `frame` and clear of the boxes placed before it; tried on
+/// growing rings around the anchor. Near the anchor the place is taken that weighs least, the distance and the share of
+/// points covered together; farther away the first free one. A box that fits nowhere is `None`.
+pub(super) fn place_labels(
+    anchors: &[(f32, f32)],
+    sizes: &[(f32, f32)],
+    frame: &Rect,
+    crowd: &Crowd,
+) -> Vec<Option<Rect>> {
     let mut taken: Vec<Rect> = Vec::new();
     let mut places = Vec::with_capacity(anchors.len());
     for (&(x, y), &(width, height)) in anchors.iter().zip(sizes) {
-        let spots = (0..RINGS).flat_map(|ring| (0..SPOKES).map(move |spoke| (ring, spoke)));
-        let free = spots
-            .filter(|(ring, spoke)| *ring > 0 || *spoke == 0)
-            .map(|(ring, spoke)| {
+        let on_ring = |ring: u16| {
+            let spokes = if ring == 0 { 1 } else { SPOKES };
+            (0..spokes).map(move |spoke| {
                 // Straight up first: the eye looks for a label above what it names.
                 let angle = f32::from(spoke) / f32::from(SPOKES) * std::f32::consts::TAU;
                 let reach = f32::from(ring) * RING;
                 Rect::centred((x + angle.sin() * reach, y - angle.cos() * reach), width, height).pushed_into(frame)
             })
-            .find(|rect| frame.holds(rect) && !taken.iter().any(|other| other.overlaps(&rect.padded(GAP))));
-        taken.extend(free);
-        places.push(free);
+        };
+        let free = |rect: &Rect| frame.holds(rect) && !taken.iter().any(|other| other.overlaps(&rect.padded(GAP)));
+        let near: Vec<(Rect, u16, u32)> = (0..NEAR_RINGS)
+            .flat_map(|ring| on_ring(ring).filter(free).map(move |rect| (rect, ring, crowd.within(&rect))))
+            .collect();
+        let most = near.iter().map(|(.., covered)| *covered).max().unwrap_or(0).max(1) as f32;
+        let weight =
+            |(_, ring, covered): &(Rect, u16, u32)| f32::from(*ring) / f32::from(NEAR_RINGS) + *covered as f32 / most;
+        let best = near.iter().min_by(|a, b| weight(a).total_cmp(&weight(b))).map(|(rect, ..)| *rect);
+        let place = best.or_else(|| (NEAR_RINGS..RINGS).flat_map(on_ring).find(free));
+        taken.extend(place);
+        places.push(place);
     }
     places
 }
@@ -130,14 +192,30 @@ mod tests {
     #[test]
     fn labels_on_one_spot_are_spread_without_overlap() {
         let anchors = [(200.0, 100.0); 12];
-        let places = place_labels(&anchors, &[(70.0, 16.0); 12], &FRAME);
+        let none = Crowd::new(std::iter::empty(), &FRAME);
+        let places = place_labels(&anchors, &[(70.0, 16.0); 12], &FRAME, &none);
         let boxes: Vec<Rect> = places.into_iter().flatten().collect();
         assert_eq!(boxes.len(), 12);
         for (i, a) in boxes.iter().enumerate() {
             assert!(FRAME.holds(a));
             assert!(boxes[i + 1..].iter().all(|b| !a.overlaps(b)));
         }
-        assert_eq!(place_labels(&[(0.0, 0.0)], &[(900.0, 16.0)], &FRAME), [None]);
+        assert_eq!(place_labels(&[(0.0, 0.0)], &[(900.0, 16.0)], &FRAME, &none), [None]);
+        let alone = place_labels(&[(200.0, 100.0)], &[(70.0, 16.0)], &FRAME, &none);
+        assert_eq!(alone, [Some(Rect::centred((200.0, 100.0), 70.0, 16.0))]);
+    }
+
+    #[test]
+    fn a_label_moves_off_its_points_when_there_is_room_beside_them() {
+        let points: Vec<(f32, f32)> =
+            (0..40_u8).map(|at| (190.0 + f32::from(at % 8) * 3.0, 95.0 + f32::from(at / 8) * 2.0)).collect();
+        let crowd = Crowd::new(points.iter().copied(), &FRAME);
+        let place = place_labels(&[(200.0, 100.0)], &[(70.0, 16.0)], &FRAME, &crowd)[0].unwrap();
+        let held = |rect: &Rect| points.iter().filter(|(x, y)| rect.nearest((*x, *y)) == (*x, *y)).count();
+        assert_eq!(held(&place), 0, "{place:?}");
+        assert!((place.centre().0 - 200.0).hypot(place.centre().1 - 100.0) < 60.0);
+        assert_eq!(crowd.within(&FRAME), 40);
+        assert_eq!(crowd.within(&Rect { left: 300.0, top: 30.0, width: 50.0, height: 50.0 }), 0);
     }
 
     #[test]

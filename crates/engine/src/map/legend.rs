@@ -78,7 +78,8 @@ fn bar(map: &DocumentMap, values: &[Option<f64>], name: &str, frame: &Rect) -> G
                 .set("width", BAR_WIDTH)
                 // A little more than its share, so that no gap shows between two slices.
                 .set("height", format!("{:.2}", step + if at + 1 < STEPS { 0.5 } else { 0.0 }))
-                .set("fill", ramp(share));
+                .set("fill", ramp(share))
+                .set("shape-rendering", "crispEdges");
             group = group.add(slice);
         }
         let outline = Rectangle::new()

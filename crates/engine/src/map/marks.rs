@@ -38,14 +38,20 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// The mark of one of `groups` groups; sixty in a row are different.
+    /// The mark of one of `groups` groups; sixty in a row are different. Each further dozen has another shape, and a darker
+    /// or lighter tone for where points are too small for shapes.
     pub(super) fn of(group: u32, groups: usize) -> Self {
         if groups == 1 {
             return Self::round(PLAIN_COLOUR);
         }
         let (dozen, colour) = (group as usize / COLOURS.len(), group as usize % COLOURS.len());
         let shape = dozen + usize::from(colour >= STRONG_COLOURS);
-        Self { colour: COLOURS[colour].to_owned(), shape: SHAPES[shape % SHAPES.len()] }
+        let colour = match dozen % 3 {
+            0 => COLOURS[colour].to_owned(),
+            1 => mixed(COLOURS[colour], [0x14, 0x1c, 0x26], 0.42),
+            _ => mixed(COLOURS[colour], [0xff, 0xff, 0xff], 0.4),
+        };
+        Self { colour, shape: SHAPES[shape % SHAPES.len()] }
     }
 
     /// The mark of what belongs to no group.
@@ -73,6 +79,16 @@ impl Mark {
         let corners: Vec<String> = self.shape.corners().iter().map(corner).collect();
         Path::new().set("d", format!("M{}z", corners.join("L"))).set("fill", self.colour.as_str()).into()
     }
+}
+
+/// A colour with a share of another in it.
+fn mixed(colour: &str, other: [u8; 3], share: f32) -> String {
+    let number = u32::from_str_radix(colour.trim_start_matches('#'), 16).unwrap_or(0);
+    let channel = |at: usize| {
+        let own = (number >> (16 - 8 * at) & 0xff) as f32;
+        (own + (f32::from(other[at]) - own) * share).round() as u8
+    };
+    format!("#{:02x}{:02x}{:02x}", channel(0), channel(1), channel(2))
 }
 
 impl Shape {
@@ -170,7 +186,9 @@ mod tests {
     fn sixty_groups_have_different_marks_and_more_do_not_fail() {
         let marks: HashSet<String> = (0..60).map(|g| format!("{:?}", Mark::of(g, 60))).collect();
         assert_eq!(marks.len(), 60);
-        assert_eq!(Mark::of(60, 61), Mark::of(0, 61));
+        let colours: HashSet<String> = (0..36).map(|g| Mark::of(g, 60).colour).collect();
+        assert_eq!(colours.len(), 36);
+        assert_eq!(Mark::of(12, 60).colour, "#085ea0");
         assert_eq!(Mark::of(0, 9).shape_number(), 0);
         assert_ne!(Mark::of(3, 20).shape_number(), Mark::of(10, 20).shape_number());
     }

@@ -19,6 +19,7 @@ use self::layout::is_drawable;
 use self::marks::{Mark, NO_COLOUR, Range, ramp};
 use crate::EngineError;
 pub(crate) use hover::hover_texts;
+pub(crate) use text::grouped;
 
 /// Most points in a page; of more a random sample is.
 const PAGE_POINTS: usize = 100_000;
@@ -78,10 +79,10 @@ impl DocumentMap {
         drawing::draw(self)
     }
 
-    /// The same as a PNG file, 1600 x 1200. Text is drawn with fonts of the program's own, and with those of the machine
-    /// where a character is in none of them.
+    /// The same as a PNG file, 1600 x 1200. Text is drawn with a common sans-serif font of the machine, and with one of the
+    /// program's own where there is none.
     pub(crate) fn png(&self) -> Result<Vec<u8>, EngineError> {
-        raster::png(&self.svg())
+        raster::png(&self.svg(), raster::fonts())
     }
 
     /// A page of its own, which needs no network: pan and zoom, hover texts, a legend that turns groups on and off, and
@@ -143,7 +144,9 @@ impl Colouring {
                 }
                 (counts, none)
             }
-            Self::Scale { values, .. } => (Vec::new(), values.iter().filter(|v| !v.is_some_and(f64::is_finite)).count()),
+            Self::Scale { values, .. } => {
+                (Vec::new(), values.iter().filter(|v| !v.is_some_and(f64::is_finite)).count())
+            }
         }
     }
 }

@@ -128,11 +128,11 @@
       if (!shown[group]) continue;
       let label = styles[group].label;
       if (label.length > 34) label = label.slice(0, 33).trimEnd() + "…";
-      const px = x * zoom + left, py = y * zoom + top;
-      const w = pen.measureText(label).width / 2 + 6, h = 11;
-      if (px + w < 0 || px - w > width || py + h < 0 || py - h > height) continue;
-      const spot = [0, -24, 24, -48, 48].map((move) => py + move).find((at) =>
-        !taken.some(([l, t, r, b]) => px - w < r && l < px + w && at - h < b && t < at + h));
+      const at = x * zoom + left, py = y * zoom + top;
+      if (at < 0 || at > width || py < 0 || py > height) continue;
+      const w = pen.measureText(label).width / 2 + 6, h = 11, px = Math.max(w, Math.min(width - w, at));
+      const spot = [0, -24, 24, -48, 48].map((move) => py + move).find((y) =>
+        !taken.some(([l, t, r, b]) => px - w < r && l < px + w && y - h < b && t < y + h));
       if (spot === undefined) continue;
       taken.push([px - w, spot - h, px + w, spot + h]);
       pen.globalAlpha = .82;

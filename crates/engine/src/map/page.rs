@@ -179,10 +179,13 @@ fn escaped(text: &str) -> String {
 fn digest(content: &str) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let hex = sha256_hex(content.as_bytes());
-    let mut bits: Vec<u8> = hex.chars().flat_map(|c| {
-        let digit = c.to_digit(16).unwrap_or(0) as u8;
-        (0..4).rev().map(move |bit| digit >> bit & 1)
-    }).collect();
+    let mut bits: Vec<u8> = hex
+        .chars()
+        .flat_map(|c| {
+            let digit = c.to_digit(16).unwrap_or(0) as u8;
+            (0..4).rev().map(move |bit| digit >> bit & 1)
+        })
+        .collect();
     bits.resize(bits.len().next_multiple_of(6), 0);
     let value = |six: &[u8]| six.iter().fold(0_usize, |value, bit| value << 1 | usize::from(*bit));
     let mut text: String = bits.chunks(6).map(|six| char::from(DIGITS[value(six)])).collect();

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn text_breaks_at_spaces_and_ends_in_an_ellipsis() {
-        let lines = wrap_text("strong coffee from dark beans", 10.0, 90.0, 3);
+        let lines = wrap_text("strong coffee from dark beans", 10.0, 80.0, 3);
         assert_eq!(lines, ["strong coffee", "from dark", "beans"]);
         let two = wrap_text("strong coffee from dark beans of the hills", 10.0, 90.0, 2);
         assert!(two.len() == 2 && two[1].starts_with("from") && two[1].ends_with('…'), "{two:?}");

@@ -94,9 +94,10 @@ fn times(name: &str, values: &[Option<AttributeValue>]) -> Colour {
             _ => None,
         })
         .collect();
-    let (low, high) = seconds.iter().flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| {
-        (low.min(*at), high.max(*at))
-    });
+    let (low, high) = seconds
+        .iter()
+        .flatten()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), at| (low.min(*at), high.max(*at)));
     if high - low > 3.0 * YEAR {
         let years = seconds.iter().map(|at| at.map(|at| 1970.0 + at / YEAR)).collect();
         return scale(name, format!("{name} (year)"), years);
@@ -151,12 +152,12 @@ fn groups(name: &str, of: Vec<Option<u32>>, labels: Vec<String>, how: Option<Str
 }
 
 fn scale(name: &str, shown: String, values: Vec<Option<f64>>) -> Colour {
-    let (low, high) = values.iter().flatten().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(*value), high.max(*value))
-    });
+    let (low, high) = values
+        .iter()
+        .flatten()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
     let missing = values.iter().filter(|value| value.is_none()).count();
-    let report =
-        ColouredBy { name: name.to_owned(), groups: Vec::new(), scale: Some([low, high]), missing, how: None };
+    let report = ColouredBy { name: name.to_owned(), groups: Vec::new(), scale: Some([low, high]), missing, how: None };
     Colour { colouring: Colouring::Scale { values, name: shown }, report }
 }
 

@@ -88,7 +88,8 @@ impl ProjectionOptions {
             return Err(EngineError::invalid("k", message));
         }
         if self.k.is_some() && self.colour_by.as_deref() != Some(BY_CLUSTER) {
-            let message = "k is the number of clusters, which are shown only when colour_by is \"cluster\"; leave k out";
+            let message =
+                "k is the number of clusters, which are shown only when colour_by is \"cluster\"; leave k out";
             return Err(EngineError::invalid("k", message));
         }
         Ok(())

@@ -13,7 +13,7 @@ use super::report::{ProjectionReport, TsneFigures};
 use super::{ProjectionMethod, ProjectionOptions};
 use crate::EngineError;
 use crate::analysis::Work;
-use crate::map::{Colouring, DocumentMap, hover_texts};
+use crate::map::{Colouring, DocumentMap, grouped, hover_texts};
 use crate::table::write_documents;
 
 /// Neighbours on the map that trustworthiness looks at.
@@ -127,7 +127,7 @@ fn draw(
     let by = report.coloured_by.as_ref().map(|by| format!(", coloured by {}", by.name)).unwrap_or_default();
     let plain = || Colouring::Groups { of: vec![Some(0); points.len()], labels: vec!["documents".to_owned()] };
     let map = DocumentMap {
-        title: format!("{}: {} document{s}{by}", report.source, report.documents),
+        title: format!("{}: {} document{s}{by}", report.source, grouped(report.documents)),
         note: note(report),
         colouring: colouring.unwrap_or_else(plain),
         points,
@@ -152,7 +152,7 @@ fn note(report: &ProjectionReport) -> String {
             let how = format!("t-SNE (perplexity {:.0}) of {} vectors", tsne.perplexity, report.embedder);
             let placed = match report.documents.checked_sub(tsne.laid_out) {
                 Some(0) | None => String::new(),
-                Some(_) => format!("; {} laid out, the others placed beside their nearest", tsne.laid_out),
+                Some(_) => format!("; {} laid out, the others placed beside their nearest", grouped(tsne.laid_out)),
             };
             format!("{how}{placed}: near documents lie together, distances between groups mean little.")
         }

@@ -68,7 +68,8 @@ fn a_map_by_clusters_keeps_topics_together_and_makes_all_files() {
             let (a, b) = (place(row), place(other));
             (a[0] - b[0]).hypot(a[1] - b[1])
         };
-        let nearest = (0..60).filter(|other| *other != at).min_by(|a, b| distance(&rows[*a]).total_cmp(&distance(&rows[*b])));
+        let nearest =
+            (0..60).filter(|other| *other != at).min_by(|a, b| distance(&rows[*a]).total_cmp(&distance(&rows[*b])));
         assert_eq!(nearest.unwrap() % 3, at % 3, "document {at} lies beside another topic");
     }
 }
