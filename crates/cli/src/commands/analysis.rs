@@ -38,7 +38,8 @@ pub(crate) struct SourceArgs {
     /// Format of a file [default: by its name]
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<FileFormat>,
-    /// Make the job and leave it to a running `anser serve`; `anser jobs` shows it and fetches its results
+    /// Make the job and leave it to a running `anser serve` instead of waiting for it; `anser jobs result` fetches what it
+    /// makes
     #[arg(long)]
     detach: bool,
 }

@@ -6,7 +6,7 @@ use anser_engine::diversity::{DiversityOptions, DiversityReport, Interval, Subse
 use anser_engine::{Analysis, AnalysisRequest, AnalysisSource};
 use clap::Args;
 
-use super::analysis::{SourceArgs, check_outputs, parse_condition, run_with};
+use super::analysis::{SourceArgs, check_outputs, parse_condition, run_over};
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ const NAMED_CLUSTERS: usize = 6;
 /// Arguments of `anser diversity`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser diversity reviews\n  anser diversity reviews --where 'Score = 5' --compare 'Score <= 2'\n  anser diversity generated.jsonl --text-field prompt --out diversity.parquet\n\nmean distance: mean of 1 - cosine over all pairs; does not depend on how many documents there are.\nvendi: as varied as this many documents that have nothing in common; grows with the number of documents, so a\n  comparison also gives it for draws of equal size.\nclusters: how many of the clusters of all documents are touched, beside what a random draw of as many would touch.\n--where and --compare choose documents; clusters are always made of all documents of the source."
+    after_help = "Examples:\n  anser diversity reviews\n  anser diversity reviews --where 'Score = 5' --compare 'Score <= 2'\n  anser diversity generated.jsonl --text-field prompt --out diversity.parquet\n\nmean distance: mean of 1 - cosine over all pairs; does not depend on how many documents there are.\nvendi: as varied as this many documents that have nothing in common; grows with the number of documents, so a\n  comparison also gives it for draws of equal size.\nclusters: how many of the clusters of all documents are touched, beside what a random draw of as many would touch (by\n  chance), and how many they amount to when few clusters have most documents (effective).\n--where and --compare choose documents; clusters are always made of all documents of the source."
 )]
 pub(crate) struct DiversityArgs {
     #[command(flatten)]
@@ -54,7 +54,8 @@ impl DiversityArgs {
         let (clusters, resamples, seed) = (self.clusters, self.resamples, self.seed);
         let options = DiversityOptions { subset, compare, clusters, resamples, seed };
         let engine = compose::engine(settings, terminal.progress())?;
-        let finished = run_with(engine, terminal, &AnalysisRequest { source, analysis: Analysis::Diversity(options) })?;
+        let request = AnalysisRequest { source, analysis: Analysis::Diversity(options) };
+        let finished = run_over(engine, terminal, &self.source, &request)?;
         let report: DiversityReport = finished.report()?;
         if let Some(path) = &self.out {
             finished.write_table("documents", path)?;
@@ -74,7 +75,8 @@ fn print(terminal: &Terminal, report: &DiversityReport) -> Result<(), Failure> {
     let first = name(&report.subset);
     let mut rows = vec![row(&report.subset)];
     rows.extend(report.compare.as_ref().map(row));
-    let header = ["documents", "number", "mean distance", "95 % interval", "vendi", "clusters", "random", "effective"];
+    let header =
+        ["documents", "number", "mean distance", "95 % interval", "vendi", "clusters", "by chance", "effective"];
     terminal.table(header, rows)?;
     missing(terminal, report, &first, |cluster| cluster.subset)?;
     let Some((comparison, compare)) = report.comparison.as_ref().zip(report.compare.as_ref()) else { return Ok(()) };

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "functions that tests share fail the test by panicking")]
 
+mod analysis;
 mod answers;
 mod bad_input;
 mod browser;

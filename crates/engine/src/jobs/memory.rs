@@ -137,7 +137,7 @@ mod tests {
             }
             // It would fit, but another came before.
             let small =
-                scope.spawn(|| budget.reserve(40, &cancel, |_| drop(told.fetch_add(1, Ordering::SeqCst))).is_ok());
+                scope.spawn(|| budget.reserve(40, &cancel, |_| _ = told.fetch_add(1, Ordering::SeqCst)).is_ok());
             while told.load(Ordering::SeqCst) < 61 {
                 std::thread::yield_now();
             }
