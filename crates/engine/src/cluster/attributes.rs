@@ -71,12 +71,7 @@ impl Moments {
 impl AttributeTallies {
     /// Of `wanted` attributes, or of all when it is empty.
     pub(super) fn new(wanted: &[String], clusters: usize) -> Self {
-        Self {
-            wanted: wanted.iter().cloned().collect(),
-            clusters,
-            sizes: vec![0; clusters],
-            tallies: BTreeMap::new(),
-        }
+        Self { wanted: wanted.iter().cloned().collect(), clusters, sizes: vec![0; clusters], tallies: BTreeMap::new() }
     }
 
     /// Counts a document of a cluster.
@@ -137,7 +132,9 @@ impl Tally {
         match value {
             AttributeValue::StringList(texts) => {
                 let different: BTreeSet<&String> = texts.iter().collect();
-                different.into_iter().for_each(|text| self.count(cluster, text.clone()));
+                for text in different {
+                    self.count(cluster, text.clone());
+                }
             }
             other => self.count(cluster, other.display()),
         }
@@ -212,8 +209,13 @@ mod tests {
 
     #[test]
     fn numbers_have_moments_and_few_different_values_are_counted() {
-        let rows =
-            [(0, r#"{"score": 1}"#), (0, r#"{"score": 5}"#), (0, r#"{"score": 5}"#), (0, "{}"), (1, r#"{"score": 2.5}"#)];
+        let rows = [
+            (0, r#"{"score": 1}"#),
+            (0, r#"{"score": 5}"#),
+            (0, r#"{"score": 5}"#),
+            (0, "{}"),
+            (1, r#"{"score": 2.5}"#),
+        ];
         let found = tallies(&[], &rows).summaries();
         let score = &found[0]["score"];
         assert_eq!((score.count, score.missing, score.min, score.max), (3, 1, Some(1.0), Some(5.0)));

@@ -43,6 +43,9 @@ impl ClusterOptions {
             None => quality::other_seeds(&work.subject.vectors, &partition, self, watch, &mut notes)?,
         };
         let noise = partition.assignments.iter().filter(|cluster| cluster.is_none()).count();
+        if noise * 2 > work.subject.len() {
+            notes.push(format!("more than half of the documents are noise; {} leaves fewer out", self.less_noise()));
+        }
         let report = ClusterReport {
             source: work.subject.name.clone(),
             algorithm: saved.as_ref().map_or(self.algorithm, |saved| saved.report.algorithm),
@@ -88,6 +91,15 @@ impl ClusterOptions {
         Partition::assigned(&work.subject.vectors, centroids, (self.noise_below, criterion), watch)
     }
 
+    /// What to change so that less becomes noise.
+    fn less_noise(&self) -> &'static str {
+        match (self.noise_below, self.min_samples) {
+            (Some(_), _) => "a lower noise_below",
+            (None, None) => "a lower min_samples, such as 2,",
+            (None, Some(_)) => "a lower min_samples or min_cluster_size",
+        }
+    }
+
     /// Reads every text once: its words, and its document's attributes.
     fn read_texts(&self, work: &Work<'_>, partition: &Partition) -> Result<Counted, EngineError> {
         work.progress.start("counting words", Some(work.subject.len() as u64), ProgressUnit::Items);
@@ -128,10 +140,8 @@ impl ClusterOptions {
         notes: &mut Vec<String>,
     ) -> Result<Vec<(ClusterName, Vec<Keyword>)>, EngineError> {
         if let Some(saved) = saved {
-            let name = |cluster: &ClusterSummary| ClusterName {
-                label: cluster.label.clone(),
-                by: cluster.named_by.clone(),
-            };
+            let name =
+                |cluster: &ClusterSummary| ClusterName { label: cluster.label.clone(), by: cluster.named_by.clone() };
             return Ok(saved.report.clusters.iter().map(|c| (name(c), c.keywords.clone())).collect());
         }
         let names = match &self.name_with {

@@ -45,10 +45,7 @@ pub(super) struct ClusterName {
 pub(super) fn keyword_names(keywords: &[Vec<Keyword>]) -> Vec<ClusterName> {
     let mut taken = HashSet::from([NOISE.to_owned()]);
     let one = |(number, keywords): (usize, &Vec<Keyword>)| {
-        let wanted = match keywords.is_empty() {
-            true => format!("cluster {number}"),
-            false => terms(keywords, NAME_KEYWORDS),
-        };
+        let wanted = if keywords.is_empty() { format!("cluster {number}") } else { terms(keywords, NAME_KEYWORDS) };
         ClusterName { label: unique(wanted, keywords, &mut taken), by: BY_KEYWORDS.to_owned() }
     };
     keywords.iter().enumerate().map(one).collect()
@@ -78,22 +75,18 @@ pub(super) fn written_names(
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(_) => None,
         };
-        names.push(match name {
-            Some(name) => ClusterName { label: unique(name, keywords, &mut taken), by: model.to_owned() },
-            None => {
-                refused += 1;
-                ClusterName { label: unique(fallback.label, keywords, &mut taken), by: fallback.by }
-            }
+        names.push(if let Some(name) = name {
+            ClusterName { label: unique(name, keywords, &mut taken), by: model.to_owned() }
+        } else {
+            refused += 1;
+            ClusterName { label: unique(fallback.label, keywords, &mut taken), by: fallback.by }
         });
         work.progress.set(names.len() as u64);
     }
     work.progress.finish();
-    let note = match (refused, names.len()) {
-        (0, _) => None,
-        (refused, all) => {
-            Some(format!("{refused} of {all} replies of {model} are no names; those clusters are named by keywords"))
-        }
-    };
+    let all = names.len();
+    let note = (refused > 0)
+        .then(|| format!("{refused} of {all} replies of {model} are no names; those clusters are named by keywords"));
     Ok((names, note))
 }
 
@@ -129,7 +122,9 @@ fn clean(reply: &str) -> Option<String> {
     let line = reply.lines().map(bare).find(|line| !line.is_empty())?;
     // "Name: Coffee" and "Name of the topic: Coffee".
     let line = match line.split_once(':') {
-        Some((before, after)) if ["name", "topic", "title", "label"].iter().any(|w| before.to_lowercase().contains(w)) => {
+        Some((before, after))
+            if ["name", "topic", "title", "label"].iter().any(|w| before.to_lowercase().contains(w)) =>
+        {
             bare(after)
         }
         Some(_) => return None,
@@ -137,8 +132,10 @@ fn clean(reply: &str) -> Option<String> {
     };
     let words = line.split_whitespace().count();
     let fits = (1..=MOST_WORDS).contains(&words) && line.chars().count() <= MOST_CHARACTERS;
-    let is_name = line.chars().any(char::is_alphabetic) && !line.contains(['.', '?', '!', ';', '<', '>', '{', '}', '|']);
-    (fits && is_name && !line.chars().any(char::is_control)).then(|| line.split_whitespace().collect::<Vec<_>>().join(" "))
+    let is_name =
+        line.chars().any(char::is_alphabetic) && !line.contains(['.', '?', '!', ';', '<', '>', '{', '}', '|']);
+    (fits && is_name && !line.chars().any(char::is_control))
+        .then(|| line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// A line without quotation marks, list and heading marks and the full stop around it.

@@ -137,8 +137,7 @@ impl ClusterOptions {
         if self.min_samples == Some(0) {
             return Err(EngineError::invalid("min_samples", "min_samples is at least 1"));
         }
-        let listed =
-            [("examples", self.examples), ("borderline", self.borderline), ("keywords", self.keywords)];
+        let listed = [("examples", self.examples), ("borderline", self.borderline), ("keywords", self.keywords)];
         if let Some((name, _)) = listed.into_iter().find(|(_, count)| *count > MOST_LISTED) {
             return Err(EngineError::invalid(name, format!("at most {MOST_LISTED} can be listed for each cluster")));
         }

@@ -259,7 +259,9 @@ fn means(vectors: &Vectors, assignments: &[Option<u32>], clusters: usize) -> Res
     for sum in sums.chunks_exact_mut(dimension) {
         let length = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
         if length > 0.0 {
-            sum.iter_mut().for_each(|value| *value /= length);
+            for value in sum {
+                *value /= length;
+            }
         }
     }
     Ok(Vectors::new(sums.into_iter().map(|value| value as f32).collect(), dimension)?)

@@ -29,7 +29,7 @@ impl Places {
                 let projection = project_2d(vectors, options.seed, cancel)?;
                 work.progress.finish();
                 let [x, y] = projection.explained_variance.map(|share| share * 100.0);
-                let how = format!("Principal components: x shows {x:.1} % of the variance, y {y:.1} %");
+                let how = format!("Principal components: {x:.1} % of the variance across, {y:.1} % upwards");
                 Ok(Self { points: projection.points, explained_variance: Some(projection.explained_variance), how })
             }
             ClusterProjection::Tsne => {
@@ -78,14 +78,18 @@ fn title(report: &ClusterReport) -> String {
 }
 
 fn note(report: &ClusterReport, places: &Places) -> String {
-    let silhouette = report.silhouette.map(|s| format!("; mean silhouette (cosine) {s:.3}")).unwrap_or_default();
+    // A number of clusters that was chosen comes with its silhouette in the criterion.
+    let silhouette = report.silhouette.filter(|_| report.scores.is_empty());
+    let silhouette = silhouette.map(|s| format!("; mean silhouette (cosine) {s:.3}")).unwrap_or_default();
     format!("k = {}: {}{silhouette}. {}", report.k, report.criterion, places.how)
 }
 
 /// What is shown of each document when it is pointed at; nothing of those that no page shows.
 fn hover_texts(work: &Work<'_>) -> Result<Vec<String>, EngineError> {
     let mut shown = vec![false; work.subject.len()];
-    DocumentMap::shown(shown.len()).into_iter().for_each(|at| shown[at as usize] = true);
+    for at in DocumentMap::shown(shown.len()) {
+        shown[at as usize] = true;
+    }
     let mut texts = Vec::with_capacity(shown.len());
     for (document, shown) in work.subject.documents()?.zip(shown) {
         work.cancel.check()?;

@@ -44,7 +44,8 @@ pub(super) fn listed_documents(
     for first in (0..partition.k()).step_by(CLUSTERS_AT_ONCE) {
         work.cancel.check()?;
         let clusters = first..(first + CLUSTERS_AT_ONCE).min(partition.k());
-        let mut places: Vec<usize> = clusters.clone().flat_map(|c| near[c].iter().chain(&doubtful[c]).copied()).collect();
+        let mut places: Vec<usize> =
+            clusters.clone().flat_map(|c| near[c].iter().chain(&doubtful[c]).copied()).collect();
         places.sort_unstable();
         places.dedup();
         let documents = work.subject.some(&places)?;

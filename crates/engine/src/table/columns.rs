@@ -201,7 +201,9 @@ mod tests {
 
     fn columns() -> AttributeColumns {
         let mut kinds = BTreeMap::new();
-        documents().iter().for_each(|document| join_kinds(&mut kinds, &document.attributes));
+        for document in documents() {
+            join_kinds(&mut kinds, &document.attributes);
+        }
         AttributeColumns::named(kinds, &["id", "score"])
     }
 

@@ -1,5 +1,8 @@
 //! A clustering as people read it.
 
+use std::collections::BTreeSet;
+
+use anser_core::DocumentId;
 use anser_engine::cluster::{AttributeSummary, ClusterReport, ClusterSummary};
 
 use super::tree;
@@ -8,7 +11,9 @@ use crate::failure::Failure;
 use crate::terminal::{Terminal, snippet};
 
 /// Characters of a document in the table.
-const SNIPPET: usize = 110;
+const SNIPPET: usize = 90;
+/// Characters of a document's id; ids made of the content are long, and whole in every file.
+const ID: usize = 12;
 /// Attributes shown for each cluster.
 const ATTRIBUTES: usize = 4;
 /// Values shown of an attribute without numbers.
@@ -18,7 +23,8 @@ const BY_KEYWORDS: &str = "keywords";
 
 /// Prints the table of clusters and how far they can be believed.
 pub(in crate::commands) fn print_report(terminal: &Terminal, report: &ClusterReport) -> Result<(), Failure> {
-    let attributes = report.clusters.iter().any(|cluster| !attributes(cluster).is_empty());
+    let told = telling(report);
+    let shown: Vec<&ClusterSummary> = report.clusters.iter().filter(|cluster| cluster.size > 0).collect();
     let cells = |cluster: &ClusterSummary| {
         [
             cluster.cluster.to_string(),
@@ -27,19 +33,19 @@ pub(in crate::commands) fn print_report(terminal: &Terminal, report: &ClusterRep
             about(cluster),
         ]
     };
-    if attributes {
-        let rows = report.clusters.iter().map(|cluster| {
-            let [number, documents, cohesion, about] = cells(cluster);
-            [number, documents, cohesion, about, self::attributes(cluster).join("\n"), examples(cluster)]
-        });
-        let header = ["cluster", "documents", "cohesion", "about", "attributes", "typical"];
-        terminal.table(header, rows.collect())?;
-    } else {
-        let rows = report.clusters.iter().map(|cluster| {
+    if told.is_empty() {
+        let rows = shown.iter().map(|cluster| {
             let [number, documents, cohesion, about] = cells(cluster);
             [number, documents, cohesion, about, examples(cluster)]
         });
         terminal.table(["cluster", "documents", "cohesion", "about", "typical"], rows.collect())?;
+    } else {
+        let rows = shown.iter().map(|cluster| {
+            let [number, documents, cohesion, about] = cells(cluster);
+            [number, documents, cohesion, about, attributes(cluster, &told), examples(cluster)]
+        });
+        let header = ["cluster", "documents", "cohesion", "about", "attributes", "typical"];
+        terminal.table(header, rows.collect())?;
     }
     print_summary(terminal, report)
 }
@@ -54,9 +60,20 @@ fn about(cluster: &ClusterSummary) -> String {
     }
 }
 
-fn attributes(cluster: &ClusterSummary) -> Vec<String> {
-    let shown = cluster.attributes.iter().filter_map(|(name, summary)| Some(format!("{name} {}", attribute(summary)?)));
-    shown.take(ATTRIBUTES).collect()
+/// The first attributes that do not look the same in every cluster.
+fn telling(report: &ClusterReport) -> Vec<&str> {
+    let names: BTreeSet<&str> = report.clusters.iter().flat_map(|c| c.attributes.keys().map(String::as_str)).collect();
+    let differs = |name: &&str| {
+        let of = |cluster: &ClusterSummary| cluster.attributes.get(*name).and_then(attribute);
+        let looks: BTreeSet<Option<String>> = report.clusters.iter().filter(|c| c.size > 0).map(of).collect();
+        looks.len() > 1 || report.k == 1
+    };
+    names.into_iter().filter(differs).take(ATTRIBUTES).collect()
+}
+
+fn attributes(cluster: &ClusterSummary, told: &[&str]) -> String {
+    let shown = told.iter().filter_map(|name| Some(format!("{name} {}", attribute(cluster.attributes.get(*name)?)?)));
+    shown.collect::<Vec<_>>().join("\n")
 }
 
 /// The mean of numbers, or the most frequent values.
@@ -65,8 +82,7 @@ fn attribute(summary: &AttributeSummary) -> Option<String> {
         return Some(number(mean));
     }
     let values = summary.values.iter().take(VALUES);
-    let values: Vec<String> =
-        values.map(|v| format!("{} {:.0} %", snippet(&v.value, 24), v.share * 100.0)).collect();
+    let values: Vec<String> = values.map(|v| format!("{} {:.0} %", snippet(&v.value, 24), v.share * 100.0)).collect();
     (!values.is_empty()).then(|| values.join(", "))
 }
 
@@ -82,24 +98,35 @@ fn number(value: f64) -> String {
 }
 
 fn examples(cluster: &ClusterSummary) -> String {
-    let typical = cluster.typical.iter().map(|d| format!("{}: {}", d.id, snippet(&d.text, SNIPPET)));
-    let borderline = cluster.borderline.iter().map(|d| {
-        format!("between this and {} (margin {:.2}), {}: {}", d.other, d.margin, d.id, snippet(&d.text, SNIPPET))
-    });
+    let typical = cluster.typical.iter().map(|d| format!("{}: {}", id(&d.id), snippet(&d.text, SNIPPET)));
+    let borderline = cluster
+        .borderline
+        .iter()
+        .map(|d| format!("near {} (margin {:.2}), {}: {}", d.other, d.margin, id(&d.id), snippet(&d.text, SNIPPET)));
     typical.chain(borderline).collect::<Vec<_>>().join("\n")
 }
 
+fn id(id: &DocumentId) -> String {
+    snippet(id.as_str(), ID)
+}
+
 fn print_summary(terminal: &Terminal, report: &ClusterReport) -> Result<(), Failure> {
-    let silhouette = report.silhouette.map_or_else(String::new, |s| format!(", silhouette {s:.3}"));
     let noise = match report.noise {
         0 => String::new(),
         noise => format!(", {noise} ({:.0} %) are noise", report.noise_share * 100.0),
     };
     let s = if report.k == 1 { "" } else { "s" };
+    // A number of clusters that was chosen comes with its silhouette in the criterion.
+    let silhouette = report.silhouette.filter(|_| report.scores.is_empty());
+    let silhouette = silhouette.map_or_else(String::new, |s| format!(", silhouette {s:.3}"));
     terminal.line(format!(
         "{} documents in {} cluster{s}{noise}{silhouette} ({})",
         report.documents, report.k, report.criterion
     ))?;
+    match report.clusters.iter().filter(|cluster| cluster.size == 0).count() {
+        0 => {}
+        empty => terminal.line(format!("{empty} of these clusters got no document and are left out above"))?,
+    }
     if let Some(stability) = &report.stability {
         terminal.line(format!(
             "{} runs agree at {:.2} (adjusted Rand): {}",

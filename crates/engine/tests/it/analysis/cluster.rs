@@ -1,13 +1,15 @@
 //! Clustering as a job: planted topics come back, with what is said about them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anser_core::storage::DataDir;
 use anser_core::{
     CancelToken, ChatMessage, Embedder, ErrorKind, FinishReason, GenerateOptions, Generation, GenerationTimings,
-    Generator, GeneratorInfo, Progress, ProgressUnit, Prompt, Reranker, StopReason, StopSignal, TokenScores, TokenUsage,
+    Generator, GeneratorInfo, Progress, ProgressUnit, Prompt, Reranker, StopReason, StopSignal, TokenScores,
+    TokenUsage,
 };
 use anser_engine::cluster::{ClusterAlgorithm, ClusterOptions, ClusterProjection, ClusterReport};
 use anser_engine::{
@@ -423,8 +425,11 @@ fn a_chat_model_writes_names_that_are_all_different() {
 fn twenty_thousand_rows_of_a_file_are_clustered() {
     let bench = Bench::new();
     let path = bench.folder.path().join("many.csv");
-    let rows: String = (0..20_001).map(|at| format!("{at},{} {at},{}\n", text(at % 3, at / 3), at % 3)).collect();
-    std::fs::write(&path, format!("id,text,topic\n{rows}")).unwrap();
+    let mut rows = "id,text,topic\n".to_owned();
+    for at in 0..20_001 {
+        writeln!(rows, "{at},{} {at},{}", text(at % 3, at / 3), at % 3).unwrap();
+    }
+    std::fs::write(&path, rows).unwrap();
     let source = AnalysisSource::Path { path, format: None, fields: FieldMapping::default(), filter: None };
     let options =
         ClusterOptions { k_min: Some(2), k_max: Some(5), truth: Some("topic".to_owned()), ..ClusterOptions::default() };
