@@ -63,14 +63,23 @@ impl Terminal {
 
     /// Prints a table that fits the terminal.
     pub(crate) fn table<const N: usize>(&self, header: [&str; N], rows: Vec<[String; N]>) -> Result<(), Failure> {
+        self.wide_table(&header, rows)
+    }
+
+    /// Prints a table whose number of columns is known only now.
+    pub(crate) fn wide_table<R: IntoIterator<Item = String>>(
+        &self,
+        header: &[impl ToString],
+        rows: Vec<R>,
+    ) -> Result<(), Failure> {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
         if table.width().is_none() {
             table.set_width(110);
         }
-        table.set_header(header);
+        table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
         for row in rows {
-            table.add_row(row);
+            table.add_row(row.into_iter().collect::<Vec<_>>());
         }
         self.line(table.trim_fmt())
     }

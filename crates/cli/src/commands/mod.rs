@@ -3,6 +3,7 @@
 mod analysis;
 mod ask;
 mod chat;
+mod classify;
 mod cluster;
 mod collections;
 mod completions;
@@ -18,7 +19,9 @@ mod map;
 mod models;
 mod moderate;
 mod outliers;
+mod predictors;
 mod recommend;
+mod regress;
 mod search;
 mod serve;
 mod tune;
@@ -56,6 +59,12 @@ pub(crate) enum Command {
     Duplicates(duplicates::DuplicatesArgs),
     /// Measure how varied documents are, or compare two choices of them
     Diversity(diversity::DiversityArgs),
+    /// Put documents into classes that it learns from labelled ones
+    #[command(subcommand)]
+    Classify(classify::ClassifyCommand),
+    /// Predict a number, such as a score, from a text
+    #[command(subcommand)]
+    Regress(regress::RegressCommand),
     /// List, show and delete collections
     #[command(subcommand)]
     Collections(collections::CollectionsCommand),
@@ -98,6 +107,8 @@ impl Command {
             Self::Outliers(args) => args.run(settings, terminal),
             Self::Duplicates(args) => args.run(settings, terminal),
             Self::Diversity(args) => args.run(settings, terminal),
+            Self::Classify(command) => command.run(settings, terminal),
+            Self::Regress(command) => command.run(settings, terminal),
             Self::Collections(command) => command.run(settings, terminal),
             Self::Models(command) => command.run(settings, terminal),
             Self::Tune(command) => command.run(settings, terminal),
