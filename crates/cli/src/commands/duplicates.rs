@@ -11,7 +11,7 @@ use super::analysis::{Finished, SourceArgs, check_outputs, run};
 use super::outliers::shown;
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::terminal::{Terminal, confirm};
+use crate::terminal::{Terminal, confirm, snippet};
 
 /// Characters of a document in the table.
 const SNIPPET: usize = 130;
@@ -132,7 +132,8 @@ impl DuplicatesArgs {
             report.grouped - report.redundant
         );
         if !self.yes && !confirm(&question)? {
-            let message = format!("nothing was deleted from {}; pass --yes to delete without a question", report.source);
+            let message =
+                format!("nothing was deleted from {}; pass --yes to delete without a question", report.source);
             return Err(Failure::failed(message));
         }
         Ok(finished.engine.delete_duplicates(&finished.job.id)?)
@@ -140,29 +141,34 @@ impl DuplicatesArgs {
 }
 
 fn print(terminal: &Terminal, report: &DuplicateReport) -> Result<(), Failure> {
-    let mut rows: Vec<[String; 5]> = Vec::new();
+    let mut rows: Vec<[String; 4]> = Vec::new();
     for group in &report.largest {
-        for (at, member) in group.members.iter().enumerate() {
-            let similarity = match (member.keep, member.exact_copy) {
-                (true, _) => String::new(),
-                (false, true) => "copy".to_owned(),
-                (false, false) => format!("{:.3}", member.similarity),
+        let mut first = true;
+        for member in group.members.iter().filter(|member| !member.exact_copy) {
+            let kept = group.members.iter().find(|kept| kept.keep && kept.document.id == member.kept_id);
+            let text = match kept.filter(|_| !member.keep) {
+                Some(kept) => from_difference(&shown(&kept.document), &shown(&member.document)),
+                None => shown(&member.document),
             };
             rows.push([
-                if at == 0 { group.group.to_string() } else { String::new() },
-                if at == 0 { group.documents.to_string() } else { String::new() },
-                if member.keep { "keep".to_owned() } else { String::new() },
-                similarity,
-                shown(&member.document, SNIPPET),
+                if first { group.group.to_string() } else { String::new() },
+                if first { group.documents.to_string() } else { String::new() },
+                if member.keep { "keep".to_owned() } else { format!("{:.3}", member.similarity) },
+                format!("{}\n{}", snippet(&text, SNIPPET), member.document.id),
             ]);
+            first = false;
         }
-        if group.members.len() < group.documents {
-            let more = format!("and {} more", group.documents - group.members.len());
-            rows.push([String::new(), String::new(), String::new(), String::new(), more]);
+        let named = group.members.iter().filter(|member| !member.exact_copy).count();
+        let rest = group.documents - named - group.exact_copies;
+        let copies = (group.exact_copies > 0).then(|| format!("{} exact copies", group.exact_copies));
+        let rest = (rest > 0).then(|| format!("{rest} more"));
+        let more: Vec<String> = copies.into_iter().chain(rest).collect();
+        if !more.is_empty() {
+            rows.push([String::new(), String::new(), String::new(), format!("and {}", more.join(", "))]);
         }
     }
     if !rows.is_empty() {
-        terminal.table(["group", "documents", "keep", "similarity", "document"], rows)?;
+        terminal.table(["group", "documents", "similarity", "document"], rows)?;
     }
     if report.largest.len() < report.groups {
         terminal.line(format!(
@@ -175,11 +181,42 @@ fn print(terminal: &Terminal, report: &DuplicateReport) -> Result<(), Failure> {
         Some(recall) => format!("{:.1} % of the pairs found, measured on a sample", recall * 100.0),
     };
     if report.groups == 0 {
-        return terminal
-            .line(format!("no near-duplicates among {} documents at cosine {} ({how})", report.documents, report.threshold));
+        return terminal.line(format!(
+            "no near-duplicates among {} documents at cosine {} ({how})",
+            report.documents, report.threshold
+        ));
     }
     terminal.line(format!(
         "{} groups at cosine {}: {} of {} documents are redundant, {} of them exact copies ({how})",
         report.groups, report.threshold, report.redundant, report.documents, report.exact_copies
     ))
+}
+
+/// `text` from shortly before the place where it begins to differ from `kept`: the beginning that both share says nothing
+/// about what differs.
+fn from_difference(kept: &str, text: &str) -> String {
+    /// Characters of the shared beginning that are shown.
+    const BEFORE: usize = 30;
+    let same = kept.chars().zip(text.chars()).take_while(|(a, b)| a == b).count();
+    if same <= BEFORE || same == text.chars().count() {
+        return text.to_owned();
+    }
+    let rest: String = text.chars().skip(same - BEFORE).collect();
+    // The word that is cut in two goes.
+    format!("…{}", rest.find(' ').map_or(rest.as_str(), |space| &rest[space..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_difference;
+
+    #[test]
+    fn a_near_duplicate_is_shown_from_where_it_differs() {
+        let kept = "These crisps are light and my whole family likes the blueberry ones";
+        let text = "These crisps are light and my whole family likes the strawberry ones";
+        assert_eq!(from_difference(kept, text), "… my whole family likes the strawberry ones");
+        assert_eq!(from_difference(kept, "Something else"), "Something else");
+        assert_eq!(from_difference(kept, kept), kept);
+        assert_eq!(from_difference("水".repeat(50).as_str(), &"水".repeat(60)), format!("…{}", "水".repeat(40)));
+    }
 }

@@ -88,20 +88,26 @@ fn print(terminal: &Terminal, report: &OutlierReport) -> Result<(), Failure> {
             format!("{:.2}", outlier.lof),
             format!("{:.2}", outlier.distance),
             format!("{:.2}", outlier.nearest_distance),
-            shown(&outlier.document, SNIPPET),
-            nearest.map_or_else(String::new, |near| shown(&near.document, NEAR_SNIPPET)),
+            match outlier.copies {
+                0 => format!("{}\n{}", snippet(&shown(&outlier.document), SNIPPET), outlier.document.id),
+                copies => {
+                    let text = snippet(&shown(&outlier.document), SNIPPET);
+                    format!("{text}\n{} (copies beside it: {copies})", outlier.document.id)
+                }
+            },
+            nearest.map_or_else(String::new, |near| snippet(&shown(&near.document), NEAR_SNIPPET)),
         ]
     });
     let header = ["rank", "lof", "distance", "nearest", "document", "nearest document"];
     terminal.table(header, rows.collect())?;
     let typical = &report.typical;
     terminal.line(format!(
-        "typical: lof {:.2}, distance to neighbour {} {:.2}, to the nearest {:.2}",
-        typical.lof, report.k, typical.distance, typical.nearest_distance
+        "typical: lof {:.2}, distance {:.2} (to neighbour {}), nearest {:.2}",
+        typical.lof, typical.distance, report.k, typical.nearest_distance
     ))?;
     let how = match report.recall {
         None => "all pairs compared".to_owned(),
-        Some(recall) => format!("neighbours through a graph, recall {recall:.3}"),
+        Some(recall) => format!("approximate neighbours, {:.1} % of the true ones found", recall * 100.0),
     };
     terminal.line(format!(
         "* {} of {} documents stand out: {} above {:.2} ({how})",
@@ -112,8 +118,8 @@ fn print(terminal: &Terminal, report: &OutlierReport) -> Result<(), Failure> {
     ))
 }
 
-/// A document in a table: id, title and the beginning of its text.
-pub(crate) fn shown(document: &ShownDocument, limit: usize) -> String {
+/// A document in a table: its title and the beginning of its text.
+pub(crate) fn shown(document: &ShownDocument) -> String {
     let title = document.title.as_deref().map_or_else(String::new, |title| format!("{title} · "));
-    format!("{}: {}", document.id, snippet(&format!("{title}{}", document.text), limit))
+    format!("{title}{}", document.text)
 }

@@ -46,7 +46,8 @@ impl Spread {
         if count > RESAMPLED {
             let deviation = 2.0 * standard_deviation(distances) / (count as f64).sqrt();
             let normal = Normal::standard();
-            means.extend((0..resamples).map(|_| mean + deviation * normal.inverse_cdf(random.random_range(1e-12..1.0))));
+            means
+                .extend((0..resamples).map(|_| mean + deviation * normal.inverse_cdf(random.random_range(1e-12..1.0))));
             return Ok(Self { means });
         }
         for _ in 0..resamples {
@@ -112,17 +113,17 @@ mod tests {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut values = Vec::new();
         for _ in 0..count {
-            let mut row = [1.0, 0.0, 0.0, 0.0].map(|v: f32| v + spread * (random.random::<f32>() - 0.5));
+            let row = [1.0, 0.0, 0.0, 0.0].map(|v: f32| v + spread * (random.random::<f32>() - 0.5));
             let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-            row.iter_mut().for_each(|v| *v /= length);
-            values.extend(row);
+            values.extend(row.map(|v| v / length));
         }
         Vectors::new(values, 4).unwrap()
     }
 
     fn figures(vectors: &Vectors) -> (f64, Vec<f32>) {
         let count = vectors.len();
-        let cosine = |a: usize, b: usize| -> f32 { vectors.row(a).iter().zip(vectors.row(b)).map(|(x, y)| x * y).sum() };
+        let cosine =
+            |a: usize, b: usize| -> f32 { vectors.row(a).iter().zip(vectors.row(b)).map(|(x, y)| x * y).sum() };
         let distances: Vec<f32> = (0..count)
             .map(|a| (0..count).filter(|b| *b != a).map(|b| 1.0 - cosine(a, b)).sum::<f32>() / (count - 1) as f32)
             .collect();

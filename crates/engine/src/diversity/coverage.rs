@@ -21,7 +21,9 @@ pub(super) fn coverage(sizes: &[usize], counts: &[usize]) -> Coverage {
 /// that all come from the others.
 fn expected(sizes: &[usize], drawn: usize) -> f64 {
     let all: usize = sizes.iter().sum();
-    let missed = |size: usize| if all - size < drawn { 0.0 } else { (ln_choose(all - size, drawn) - ln_choose(all, drawn)).exp() };
+    let missed = |size: usize| {
+        if all - size < drawn { 0.0 } else { (ln_choose(all - size, drawn) - ln_choose(all, drawn)).exp() }
+    };
     sizes.iter().map(|size| 1.0 - missed(*size)).sum()
 }
 

@@ -73,7 +73,8 @@ impl DiversityOptions {
     /// own figures, counted terms, and matrices of dimension times dimension.
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
         let matrices = 4 * (dimension * dimension * size_of::<f64>()) as u64;
-        rows * 64 + matrices + anser_index::analysis::ClassTfidf::memory_bytes() + (128 << 20)
+        let centroids = (4 * self.cluster_count(rows as usize) * dimension * size_of::<f64>()) as u64;
+        rows * 64 + matrices + centroids + anser_index::analysis::ClassTfidf::memory_bytes() + (128 << 20)
     }
 
     /// How many clusters to make of this many documents.

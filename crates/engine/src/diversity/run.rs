@@ -56,7 +56,9 @@ impl DiversityOptions {
             first = (0..work.subject.len()).collect();
         } else {
             work.progress.start("choosing documents", Some(work.subject.len() as u64), ProgressUnit::Items);
-            let passes = |filter: &Option<Filter>, attributes: &Attributes| filter.as_ref().is_none_or(|f| f.matches(attributes));
+            let passes = |filter: &Option<Filter>, attributes: &Attributes| {
+                filter.as_ref().is_none_or(|f| f.matches(attributes))
+            };
             for (row, document) in work.subject.documents()?.enumerate() {
                 work.cancel.check()?;
                 let attributes = document?.attributes;
@@ -70,9 +72,9 @@ impl DiversityOptions {
             }
             work.progress.finish();
         }
-        check_size(work, "subset", &self.subset, first.len())?;
+        check_size(work, "subset", self.subset.as_ref(), first.len())?;
         if let Some(rows) = &second {
-            check_size(work, "compare", &self.compare, rows.len())?;
+            check_size(work, "compare", self.compare.as_ref(), rows.len())?;
         }
         Ok((first, second))
     }
@@ -155,15 +157,18 @@ impl DiversityOptions {
     }
 }
 
-fn check_size(work: &Work<'_>, param: &'static str, filter: &Option<Filter>, found: usize) -> Result<(), EngineError> {
+fn check_size(work: &Work<'_>, param: &'static str, filter: Option<&Filter>, found: usize) -> Result<(), EngineError> {
     let name = &work.subject.name;
     let message = match (found, filter) {
         (0, Some(_)) => format!("no document of \"{name}\" satisfies the filter {param}; widen it"),
         (1, Some(_)) => {
-            format!("only 1 document of \"{name}\" satisfies the filter {param}, and diversity is about 2 or more; widen it")
+            format!(
+                "only 1 document of \"{name}\" satisfies the filter {param}, and diversity is about 2 or more; widen it"
+            )
         }
         (0 | 1, None) => {
-            let message = format!("\"{name}\" has only {found} document here, and diversity is about 2 or more; add some");
+            let message =
+                format!("\"{name}\" has only {found} document here, and diversity is about 2 or more; add some");
             return Err(EngineError::invalid("source", message));
         }
         _ => return Ok(()),

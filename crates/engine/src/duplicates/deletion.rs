@@ -40,17 +40,23 @@ impl Engine {
     pub fn delete_duplicates(&self, job_id: &str) -> Result<DeletedDuplicates, EngineError> {
         let job = self.job(job_id)?;
         if job.kind != "duplicates" {
-            let message = format!("the job {job_id} is of the kind {}; only one of the kind duplicates names documents to delete", job.kind);
+            let message = format!(
+                "the job {job_id} is of the kind {}; only one of the kind duplicates names documents to delete",
+                job.kind
+            );
             return Err(EngineError::invalid("job", message));
         }
         if job.state != JobState::Succeeded {
-            let message = format!("the job {job_id} is {}; duplicates can be deleted once it has succeeded", job.state.as_str());
+            let message =
+                format!("the job {job_id} is {}; duplicates can be deleted once it has succeeded", job.state.as_str());
             return Err(EngineError::WrongState { message });
         }
         let request: AnalysisRequest = serde_json::from_value(job.request)
             .map_err(|e| EngineError::internal(format!("the request of the job {job_id} cannot be read: {e}")))?;
         let AnalysisSource::Collection { name, .. } = request.source else {
-            let message = format!("the job {job_id} read a file, and nothing is deleted from files; take the rows of its table whose keep is true instead");
+            let message = format!(
+                "the job {job_id} read a file, and nothing is deleted from files; take the rows of its table whose keep is true instead"
+            );
             return Err(EngineError::invalid("job", message));
         };
         let collection = self.collection(&name)?;
@@ -110,7 +116,8 @@ impl KeptOfGroup {
                 continue;
             }
             let kept = kept_ids.value(row);
-            let orphan = || EngineError::internal("the table of duplicates names a kept document after one it stands for");
+            let orphan =
+                || EngineError::internal("the table of duplicates names a kept document after one it stands for");
             let kept_content = *self.contents.get(kept).ok_or_else(orphan)?;
             found.push(Redundant {
                 id: DocumentId::new(ids.value(row))?,

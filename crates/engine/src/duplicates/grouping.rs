@@ -71,16 +71,14 @@ pub(super) fn resolve(
                 }
             }
         }
-        match nearest.filter(|(_, similarity)| *similarity >= options.threshold - ROUNDING) {
-            Some((at, similarity)) => {
-                let (other, like) = kept[at];
-                let exact_copy = like.content == facts.content;
-                placed.push((at, Placed { row, kept: other, similarity: similarity.clamp(-1.0, 1.0), exact_copy }));
-            }
-            None => {
-                placed.push((kept.len(), Placed { row, kept: row, similarity: 1.0, exact_copy: false }));
-                kept.push((row, facts));
-            }
+        let near = nearest.filter(|(_, similarity)| *similarity >= options.threshold - ROUNDING);
+        if let Some((at, similarity)) = near {
+            let (other, like) = kept[at];
+            let exact_copy = like.content == facts.content;
+            placed.push((at, Placed { row, kept: other, similarity: similarity.clamp(-1.0, 1.0), exact_copy }));
+        } else {
+            placed.push((kept.len(), Placed { row, kept: row, similarity: 1.0, exact_copy: false }));
+            kept.push((row, facts));
         }
     }
     placed.sort_by(|(a, x), (b, y)| {
@@ -144,7 +142,10 @@ mod tests {
         let of = [(5, 7, None), (5, 7, None), (5, 8, None)];
         let options = DuplicateOptions { threshold: 1.0, ..DuplicateOptions::default() };
         let found = resolve(&options, &at(&[10.0; 3]), &[0, 1, 2], &facts(&of), &CancelToken::new()).unwrap();
-        assert_eq!(found.iter().map(|p| (p.row, p.exact_copy)).collect::<Vec<_>>(), [(0, false), (1, true), (2, false)]);
+        assert_eq!(
+            found.iter().map(|p| (p.row, p.exact_copy)).collect::<Vec<_>>(),
+            [(0, false), (1, true), (2, false)]
+        );
         assert!(found.iter().all(|p| p.kept == 0));
     }
 }

@@ -85,7 +85,8 @@ impl DuplicateOptions {
             }
             (KeepRule::Longest | KeepRule::First, Some(attribute)) => {
                 let rule = self.keep.as_str();
-                let message = format!("newest_by is \"{attribute}\", but keep is {rule}; set keep to newest or leave it out");
+                let message =
+                    format!("newest_by is \"{attribute}\", but keep is {rule}; set keep to newest or leave it out");
                 Err(EngineError::invalid("newest_by", message))
             }
             _ => Ok(()),
@@ -95,6 +96,8 @@ impl DuplicateOptions {
     /// Memory that the run takes beside the mapped vectors, in bytes: the search for pairs, the groups, and what is known of
     /// the documents in them, were all of them in one.
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
-        rows * (dimension as u64 * size_of::<f32>() as u64 + 512 + 160) + (192 << 20)
+        /// Bytes of a group in the report.
+        const LISTED: u64 = 16 << 10;
+        self.limit as u64 * LISTED + rows * (dimension as u64 * size_of::<f32>() as u64 + 512 + 160) + (192 << 20)
     }
 }

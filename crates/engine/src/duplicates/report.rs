@@ -51,8 +51,8 @@ pub struct DuplicateGroup {
     pub redundant: usize,
     /// How many of the redundant ones are exact copies.
     pub exact_copies: usize,
-    /// Its first documents: one that is kept, followed by those that say nearly the same, nearest first. More than one is
-    /// kept where documents are linked only by way of others.
+    /// Up to 10 of its documents: each that is kept followed by those that it stands for, nearest first, and exact copies
+    /// after all others. More than one is kept where documents are linked only by way of others.
     pub members: Vec<DuplicateMember>,
 }
 

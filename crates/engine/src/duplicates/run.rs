@@ -68,7 +68,10 @@ impl DuplicateOptions {
 }
 
 fn summary(work: &Work<'_>, number: u32, group: &[Placed]) -> Result<DuplicateGroup, EngineError> {
-    let shown = &group[..group.len().min(SHOWN_MEMBERS)];
+    // Copies read alike, so the others are shown first: what is kept, then what is only near.
+    let mut shown: Vec<Placed> = group.to_vec();
+    shown.sort_by_key(|placed| placed.exact_copy);
+    shown.truncate(SHOWN_MEMBERS);
     let places: Vec<usize> = shown.iter().map(|placed| placed.row as usize).collect();
     let documents = work.subject.some(&places)?;
     let members = shown.iter().zip(&documents).map(|(placed, document)| DuplicateMember {

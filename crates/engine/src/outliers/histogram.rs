@@ -44,7 +44,9 @@ pub(super) fn histogram(report: &OutlierReport, scores: &[f64]) -> String {
     let mut axis = Group::new().add(line("axis", (left, top + height), (left + width, top + height)));
     for step in 0..=8 {
         let score = low + f64::from(step) / 8.0 * span;
-        axis = axis.add(text("tick", (across(score), top + height + 18.0), format!("{score:.2}")).set("text-anchor", "middle"));
+        axis = axis.add(
+            text("tick", (across(score), top + height + 18.0), format!("{score:.2}")).set("text-anchor", "middle"),
+        );
     }
     let name = match report.method {
         OutlierMethod::Lof => format!("local outlier factor, {} neighbours", report.k),

@@ -76,11 +76,11 @@ impl OutlierOptions {
         Ok(())
     }
 
-    /// Memory that the run takes beside the mapped vectors, in bytes: the neighbours, a graph over the vectors where there
+    /// Memory that the run takes beside the mapped vectors, in bytes: the neighbours, a copy of the vectors where there
     /// are too many to compare all pairs, the scores and the order of documents.
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
         let neighbours = self.k as u64 * (size_of::<u32>() + size_of::<f32>()) as u64;
-        let graph = dimension as u64 * size_of::<f32>() as u64 + 512;
-        rows * (2 * neighbours + graph + 64) + (192 << 20)
+        let copy = dimension as u64 * size_of::<f32>() as u64 + 512;
+        rows * (2 * neighbours + copy + 64) + (192 << 20)
     }
 }

@@ -17,9 +17,10 @@ pub struct OutlierReport {
     pub method: OutlierMethod,
     /// Neighbours that each was compared with.
     pub k: usize,
-    /// Whether every document was compared with every other; `false`: neighbours were found through a graph.
+    /// Whether every document was compared with every other; `false`: neighbours were looked for where
+    /// they are likely.
     pub exact: bool,
-    /// Share of the true neighbours that the graph found, measured on a sample; `None` when exact.
+    /// Share of the true neighbours that were found, measured on a sample; `None` when exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recall: Option<f64>,
     /// What is usual among these documents.
@@ -29,7 +30,7 @@ pub struct OutlierReport {
     pub threshold: f64,
     /// How many documents stand out: the rows of the table with `outlier` true.
     pub outliers: usize,
-    /// The highest-ranked documents, most unusual first, whether they stand out or not.
+    /// The highest-ranked documents, most unusual first, whether they stand out or not; of copies only the first.
     pub ranked: Vec<Outlier>,
 }
 
@@ -56,13 +57,15 @@ pub struct Outlier {
     pub lof: f32,
     /// Its cosine distance to its k-th nearest document.
     pub distance: f32,
-    /// Its cosine distance to its nearest document.
+    /// Its cosine distance to the nearest document that is no copy of it; 0 when all neighbours are copies.
     pub nearest_distance: f32,
+    /// How many of its neighbours are copies of it: have the same vector but for rounding.
+    pub copies: usize,
     /// Whether its score lies above the report's threshold.
     pub outlier: bool,
     /// Why it ranks where it does, for people.
     pub reason: String,
-    /// The documents nearest to it, nearest first.
+    /// The documents nearest to it that are no copies of it, nearest first.
     pub neighbours: Vec<NearDocument>,
 }
 

@@ -1,9 +1,11 @@
 //! The outlier job: neighbours, scores, ranks, reasons.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use anser_core::CancelToken;
 use anser_index::analysis::{
-    NeighbourOptions, NeighbourSearch, Neighbours, OutlierScore, nearest_neighbours, outlier_scores,
+    NeighbourOptions, NeighbourSearch, Neighbours, OutlierScore, Vectors, nearest_neighbours, outlier_scores,
 };
 use arrow::array::{ArrayRef, BooleanArray, Float32Array, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field};
@@ -16,6 +18,9 @@ use crate::table::write_ordered;
 
 /// Nearest documents that a reason names.
 const NAMED_NEIGHBOURS: usize = 3;
+
+/// Neighbours at least this near are copies, but for rounding.
+const COPY: f32 = 1.0 - 1e-5;
 
 /// Robust standard deviations above the median from which on a score stands out.
 const DEVIATIONS: f64 = 3.0;
@@ -56,7 +61,9 @@ impl OutlierOptions {
         ranking: &Ranking<'_>,
     ) -> Result<OutlierReport, EngineError> {
         let typical = ranking.typical();
-        let ranked = (1..=self.limit.min(ranking.order.len()))
+        let ranked = ranking
+            .without_copies(&work.subject.vectors, self.limit, work.cancel)?
+            .into_iter()
             .map(|rank| ranking.reasons(work, rank, typical))
             .collect::<Result<Vec<Outlier>, _>>()?;
         Ok(OutlierReport {
@@ -88,21 +95,21 @@ struct Ranking<'a> {
 impl<'a> Ranking<'a> {
     fn new(method: OutlierMethod, neighbours: &'a Neighbours, scores: &'a [OutlierScore]) -> Self {
         let mut order: Vec<usize> = (0..scores.len()).collect();
-        let value = |row: usize| value_of(method, &scores[row]);
+        let value = |row: usize| value_of(method, scores[row]);
         // The other score tells documents apart that this one does not.
         let other = |row: usize| {
             let score = &scores[row];
             if method == OutlierMethod::Lof { score.distance } else { score.lof }
         };
         order.sort_by(|&a, &b| value(b).total_cmp(&value(a)).then(other(b).total_cmp(&other(a))).then(a.cmp(&b)));
-        let middle = median(scores.iter().map(|score| value_of(method, score)));
-        let spread = median(scores.iter().map(|score| (value_of(method, score) - middle).abs()));
+        let middle = median(scores.iter().map(|score| value_of(method, *score)));
+        let spread = median(scores.iter().map(|score| (value_of(method, *score) - middle).abs()));
         let threshold = middle + (DEVIATIONS * NORMAL_MAD * spread).max(ROUNDING);
         Self { method, neighbours, scores, order, threshold }
     }
 
     fn value(&self, row: usize) -> f64 {
-        value_of(self.method, &self.scores[row])
+        value_of(self.method, self.scores[row])
     }
 
     /// The scores, highest first.
@@ -128,22 +135,58 @@ impl<'a> Ranking<'a> {
         }
     }
 
+    /// The first ranks, `limit` of them, without documents that are copies of one before: a text that was posted nine times
+    /// is one thing to look at.
+    fn without_copies(&self, vectors: &Vectors, limit: usize, cancel: &CancelToken) -> Result<Vec<usize>, EngineError> {
+        let mut ranks: Vec<usize> = Vec::with_capacity(limit);
+        let mut listed = HashSet::new();
+        for (at, &row) in self.order.iter().enumerate() {
+            if ranks.len() == limit {
+                break;
+            }
+            cancel.check()?;
+            let (near, similarities) = self.neighbours.of(row);
+            let mut copies = near.iter().zip(similarities).take_while(|(_, similarity)| **similarity >= COPY);
+            // Copies may be too many to be each other's neighbours; equal vectors tell then.
+            let is_copy = copies.any(|(other, _)| listed.contains(&(*other as usize)))
+                || similarities.first().is_some_and(|nearest| *nearest >= COPY)
+                    && listed.iter().any(|other| vectors.row(*other) == vectors.row(row));
+            if !is_copy {
+                listed.insert(row);
+                ranks.push(at + 1);
+            }
+        }
+        Ok(ranks)
+    }
+
     /// The document of a rank with what a person needs to see why it has that rank.
     fn reasons(&self, work: &Work<'_>, rank: usize, typical: TypicalFigures) -> Result<Outlier, EngineError> {
         let row = self.order[rank - 1];
         let (near, similarities) = self.neighbours.of(row);
-        let places: Vec<usize> =
-            std::iter::once(row).chain(near.iter().take(NAMED_NEIGHBOURS).map(|row| *row as usize)).collect();
+        let copies = similarities.iter().take_while(|similarity| **similarity >= COPY).count();
+        // Copies explain nothing, but where there is nothing else they are what there is.
+        let named = if copies < near.len() {
+            copies..near.len().min(copies + NAMED_NEIGHBOURS)
+        } else {
+            0..near.len().min(NAMED_NEIGHBOURS)
+        };
+        let (near, similarities) = (&near[named.clone()], &similarities[named]);
+        let places: Vec<usize> = std::iter::once(row).chain(near.iter().map(|row| *row as usize)).collect();
         let mut documents = work.subject.some(&places)?.into_iter();
         let itself = documents.next().ok_or_else(|| EngineError::internal("an outlier was not read"))?;
-        let neighbours = documents
+        let neighbours: Vec<NearDocument> = documents
             .zip(similarities)
             .map(|(document, similarity)| NearDocument { document: (&document).into(), similarity: *similarity })
             .collect();
         let score = self.scores[row];
-        let nearest_distance = (1.0 - self.nearest(row).1).max(0.0);
+        let nearest_distance = similarities.first().map_or(0.0, |similarity| (1.0 - similarity).max(0.0));
+        let nearest = match copies {
+            0 => "its nearest".to_owned(),
+            1 => "the nearest that is not its one copy".to_owned(),
+            _ => format!("the nearest that is none of its {copies} copies"),
+        };
         let reason = format!(
-            "{nearest_distance:.2} from its nearest (typical {:.2}), {:.2} from its {} nearest (typical {:.2}); {:.2} times as far from its neighbours as they are from theirs",
+            "{nearest_distance:.2} from {nearest} (typical {:.2}), {:.2} from its {} nearest (typical {:.2}); {:.2} times as far from its neighbours as they are from theirs",
             typical.nearest_distance,
             score.distance,
             ordinal(self.neighbours.k()),
@@ -156,6 +199,7 @@ impl<'a> Ranking<'a> {
             lof: score.lof,
             distance: score.distance,
             nearest_distance,
+            copies,
             outlier: self.stands_out(row),
             reason,
             neighbours,
@@ -189,7 +233,7 @@ impl<'a> Ranking<'a> {
     }
 }
 
-fn value_of(method: OutlierMethod, score: &OutlierScore) -> f64 {
+fn value_of(method: OutlierMethod, score: OutlierScore) -> f64 {
     f64::from(match method {
         OutlierMethod::Lof => score.lof,
         OutlierMethod::KnnDistance => score.distance,
@@ -229,9 +273,6 @@ mod tests {
         assert!((median([4.0, 1.0, 2.0, 3.0].into_iter()) - 2.5).abs() < 1e-12);
         assert!(median(std::iter::empty()).abs() < 1e-12);
         let shown = [1, 2, 3, 4, 11, 12, 13, 20, 21, 102, 111, 113].map(ordinal);
-        assert_eq!(
-            shown.join(" "),
-            "1st 2nd 3rd 4th 11th 12th 13th 20th 21st 102nd 111th 113th"
-        );
+        assert_eq!(shown.join(" "), "1st 2nd 3rd 4th 11th 12th 13th 20th 21st 102nd 111th 113th");
     }
 }

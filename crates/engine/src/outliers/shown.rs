@@ -20,11 +20,7 @@ pub struct ShownDocument {
 
 impl From<&Document> for ShownDocument {
     fn from(document: &Document) -> Self {
-        Self {
-            id: document.id.to_string(),
-            title: document.title.clone(),
-            text: beginning(&document.text),
-        }
+        Self { id: document.id.to_string(), title: document.title.clone(), text: beginning(&document.text) }
     }
 }
 

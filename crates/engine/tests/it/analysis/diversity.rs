@@ -62,7 +62,8 @@ fn halves_of_the_same_kind_do_not_differ() {
     let rows: Vec<(String, String)> =
         (0..80).map(|at| (format!("d{at:02}"), format!("s{} t{} x{at}", at % 4, at % 4))).collect();
     let half = |at: usize| if at % 8 < 4 { "a" } else { "b" };
-    let documents = rows.iter().enumerate().map(|(at, (id, text))| (id.as_str(), text.as_str(), json!({"lang": half(at)})));
+    let documents =
+        rows.iter().enumerate().map(|(at, (id, text))| (id.as_str(), text.as_str(), json!({"lang": half(at)})));
     bench.fill("notes", documents);
     let options = DiversityOptions {
         subset: Some(filter("a")),
@@ -83,7 +84,8 @@ fn halves_of_the_same_kind_do_not_differ() {
 fn all_documents_are_measured_and_the_table_says_where_each_lies() {
     let bench = Bench::new();
     fill(&bench);
-    let job = bench.run("notes", Analysis::Diversity(DiversityOptions { resamples: 100, ..DiversityOptions::default() }));
+    let job =
+        bench.run("notes", Analysis::Diversity(DiversityOptions { resamples: 100, ..DiversityOptions::default() }));
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.failure);
     let report: DiversityReport = bench.engine.job_report(&job.id).unwrap();
     assert!(report.compare.is_none() && report.comparison.is_none() && report.subset.filter.is_none());
@@ -100,7 +102,7 @@ fn all_documents_are_measured_and_the_table_says_where_each_lies() {
         of.iter().sum::<f64>() / of.len() as f64
     };
     assert!(mean("wide") > mean("narrow"));
-    let all = (mean("wide") + mean("narrow")) / 2.0;
+    let all = mean("wide").midpoint(mean("narrow"));
     assert!((all - report.subset.mean_distance).abs() < 1e-5, "its mean is the mean over all pairs");
 }
 
@@ -114,7 +116,10 @@ fn equal_documents_have_no_diversity_and_one_cannot_be_measured() {
     assert_eq!((report.subset.coverage.covered, report.clusters.len()), (1, 1));
     for (options, message) in [
         (DiversityOptions { subset: Some(filter("3")), ..DiversityOptions::default() }, "only 1 document"),
-        (DiversityOptions { compare: Some(filter("x")), ..DiversityOptions::default() }, "satisfies the filter compare"),
+        (
+            DiversityOptions { compare: Some(filter("x")), ..DiversityOptions::default() },
+            "satisfies the filter compare",
+        ),
         (DiversityOptions { clusters: Some(3), ..DiversityOptions::default() }, "distinct"),
     ] {
         let failure = bench.run("notes", Analysis::Diversity(options)).failure.unwrap();

@@ -135,12 +135,14 @@ fn only_a_finished_duplicates_job_over_a_collection_deletes() {
     let error = bench.engine.delete_duplicates(&job.id).unwrap_err();
     assert!(error.to_string().contains("nothing is deleted from files"), "{error}");
 
-    let missing = DuplicateOptions { keep: KeepRule::Newest, newest_by: Some("age".to_owned()), ..options(KeepRule::First) };
+    let missing =
+        DuplicateOptions { keep: KeepRule::Newest, newest_by: Some("age".to_owned()), ..options(KeepRule::First) };
     let failed = bench.run("notes", Analysis::Duplicates(missing));
     let message = failed.failure.unwrap().message;
     assert!(message.contains("no document has the attribute \"age\""), "{message}");
     assert!(bench.engine.delete_duplicates(&failed.id).unwrap_err().to_string().contains("is failed"));
-    let text = DuplicateOptions { keep: KeepRule::Newest, newest_by: Some("lang".to_owned()), ..options(KeepRule::First) };
+    let text =
+        DuplicateOptions { keep: KeepRule::Newest, newest_by: Some("lang".to_owned()), ..options(KeepRule::First) };
     let message = bench.run("notes", Analysis::Duplicates(text)).failure.unwrap().message;
     assert!(message.contains("neither a time nor a number"), "{message}");
     assert!(bench.engine.delete_duplicates("job_nobody").is_err());

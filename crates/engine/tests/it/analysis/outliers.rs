@@ -8,7 +8,8 @@ use super::Bench;
 
 /// Thirty documents about three subjects, and two about nothing that others are about.
 fn fill(bench: &Bench) {
-    let subjects = ["kettle boils water quickly here", "coffee beans roast dark aroma", "puppy chews treats happily daily"];
+    let subjects =
+        ["kettle boils water quickly here", "coffee beans roast dark aroma", "puppy chews treats happily daily"];
     let mut rows: Vec<(String, String)> = Vec::new();
     for at in 0..30 {
         rows.push((format!("d{at:02}"), format!("{} w{at} v{}", subjects[at % 3], at / 2)));
@@ -78,13 +79,31 @@ fn the_table_lists_all_documents_by_rank_beside_their_nearest() {
 }
 
 #[test]
+fn an_outlier_that_was_posted_twice_is_listed_once_with_its_copies() {
+    let bench = Bench::new();
+    fill(&bench);
+    bench.fill("notes", [("odd3", "glacier moraine basalt tectonic fjord sediment", json!({}))]);
+    for method in [OutlierMethod::Lof, OutlierMethod::KnnDistance] {
+        let options = OutlierOptions { k: 6, method, limit: 4, ..OutlierOptions::default() };
+        let report: OutlierReport = bench.report("notes", Analysis::Outliers(options));
+        let glaciers: Vec<_> = report.ranked.iter().filter(|o| o.document.text.starts_with("glacier")).collect();
+        let [one] = &glaciers[..] else { panic!("{glaciers:?}") };
+        assert_eq!((one.document.id.as_str(), one.copies), ("odd2", 1));
+        assert!(one.reason.contains("not its one copy") && one.nearest_distance > 0.5, "{}", one.reason);
+        assert!(one.neighbours.iter().all(|near| near.document.id != "odd3"));
+        assert_eq!(report.ranked.len(), 4);
+    }
+}
+
+#[test]
 fn documents_that_are_all_alike_have_no_outliers() {
     let bench = Bench::new();
     let ids: Vec<String> = (0..12).map(|at| at.to_string()).collect();
     bench.fill("same", ids.iter().map(|id| (id.as_str(), "red kettle", json!({}))));
     let report: OutlierReport = bench.report("same", Analysis::Outliers(OutlierOptions::default()));
     assert_eq!((report.k, report.outliers), (11, 0));
-    assert!(report.ranked.iter().all(|o| !o.outlier && (o.lof - 1.0).abs() < 1e-3 && o.distance < 1e-5));
+    let [one] = &report.ranked[..] else { panic!("{:?}", report.ranked) };
+    assert!(!one.outlier && one.copies == 11 && (one.lof - 1.0).abs() < 1e-3 && one.distance < 1e-5);
 
     bench.fill("pair", [("a", "red kettle", json!({})), ("b", "blue pan", json!({}))]);
     let report: OutlierReport = bench.report("pair", Analysis::Outliers(OutlierOptions::default()));
