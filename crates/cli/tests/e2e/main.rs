@@ -12,6 +12,7 @@ mod browser;
 mod clients;
 mod commands;
 mod demo;
+mod duplicates;
 mod interrupted;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;
