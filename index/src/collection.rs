@@ -15,10 +15,10 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use self::allowed::AllowedCache;
 pub use self::allowed::{FilterExplain, UnknownKey};
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
 use crate::ann::{Found, SearchMethod, Snapshot};
-use self::allowed::AllowedCache;
 use crate::cache::Cache;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
 use crate::upkeep::Upkeep;

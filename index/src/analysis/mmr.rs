@@ -82,8 +82,11 @@ mod tests {
         while chosen.len() < count.min(relevance.len()) {
             let mut best: Option<(f32, usize)> = None;
             for at in (0..relevance.len()).filter(|at| !chosen.contains(at)) {
-                let similarity =
-                    chosen.iter().map(|other| dot(vectors.row(*other), vectors.row(at))).reduce(f32::max).unwrap_or(0.0);
+                let similarity = chosen
+                    .iter()
+                    .map(|other| dot(vectors.row(*other), vectors.row(at)))
+                    .reduce(f32::max)
+                    .unwrap_or(0.0);
                 let score = lambda * relevance[at] - (1.0 - lambda) * similarity;
                 if best.is_none_or(|(most, _)| score > most) {
                     best = Some((score, at));

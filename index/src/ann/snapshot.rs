@@ -156,18 +156,15 @@ impl Snapshot {
     }
 
     /// The `k` hits for `query` among the chunks `allowed`, which ascend: compared with every one of them.
-    pub(crate) fn search_among(
-        &self,
-        query: &Embedding,
-        k: usize,
-        allowed: &[ChunkId],
-    ) -> Result<Vec<(ChunkId, f32)>> {
+    pub(crate) fn search_among(&self, query: &Embedding, k: usize, allowed: &[ChunkId]) -> Result<Vec<(ChunkId, f32)>> {
         if query.dimension() != self.dimension {
             return Err(wrong_dimension(query.dimension(), self.dimension));
         }
         let query = query.as_slice();
         let mut hits = self.scan(k, Some(allowed), &|_, vector| Some(dot(query, vector)));
-        hits.iter_mut().for_each(|(_, score)| *score = score.clamp(-1.0, 1.0));
+        for (_, score) in &mut hits {
+            *score = score.clamp(-1.0, 1.0);
+        }
         Ok(hits)
     }
 

@@ -188,19 +188,15 @@ impl Parser {
 
     /// A text that is compared as a part of a whole list.
     fn text(&mut self) -> Result<String> {
-        match self.peek().clone() {
-            Token::Text(text) => {
-                self.at += 1;
-                Ok(text)
-            }
-            _ => match self.value()? {
-                AttributeValue::String(text) => Ok(text),
-                _ => {
-                    self.at -= 1;
-                    Err(self.expected("a text in quotes (`in` compares with any of several values)"))
-                }
-            },
+        if let Token::Text(text) = self.peek().clone() {
+            self.at += 1;
+            return Ok(text);
         }
+        if let AttributeValue::String(text) = self.value()? {
+            return Ok(text);
+        }
+        self.at -= 1;
+        Err(self.expected("a text in quotes (`in` compares with any of several values)"))
     }
 
     fn value(&mut self) -> Result<AttributeValue> {

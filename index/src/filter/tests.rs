@@ -265,7 +265,7 @@ fn order(a: &Value, b: &Value) -> Option<i32> {
     let sign = |less: bool, more: bool| Some(i32::from(more) - i32::from(less));
     let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     match (a, b) {
-        (Value::Bool(a), Value::Bool(b)) => sign(!a & b, a & !b),
+        (Value::Bool(a), Value::Bool(b)) => sign(!*a && *b, *a && !*b),
         (Value::String(a), Value::String(b)) => match (time(a), time(b)) {
             (Some(a), Some(b)) => sign(a < b, a > b),
             (None, None) => sign(a < b, a > b),
@@ -273,29 +273,25 @@ fn order(a: &Value, b: &Value) -> Option<i32> {
         },
         (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
             (Some(a), Some(b)) => sign(a < b, a > b),
-            // Halves below 2^52 and everything that `wide` says are exact.
             (None, None) => sign(a.as_f64() < b.as_f64(), a.as_f64() > b.as_f64()),
-            (Some(a), None) => wide(a, b.as_f64()?),
-            (None, Some(b)) => wide(b, a.as_f64()?).map(|sign| -sign),
+            (Some(a), None) => Some(wide(a, b.as_f64()?)),
+            (None, Some(b)) => Some(-wide(b, a.as_f64()?)),
         },
         _ => None,
     }
 }
 
-/// A whole number against a float, both as multiples of one half, or by magnitude where a float is too large for that.
-fn wide(whole: i64, float: f64) -> Option<i32> {
+/// A whole number against the whole numbers beside a float, or by sign where the float is larger than all of them.
+fn wide(whole: i64, float: f64) -> i32 {
     if float.abs() >= 1e30 {
-        return Some(if float > 0.0 { -1 } else { 1 });
+        return if float > 0.0 { -1 } else { 1 };
     }
-    let floor = float.floor();
-    let (whole, below) = (i128::from(whole), floor as i128);
-    let exact = float.to_bits() == floor.to_bits() || float == floor;
-    Some(match whole.cmp(&below) {
-        std::cmp::Ordering::Less => -1,
-        std::cmp::Ordering::Equal if exact => 0,
-        std::cmp::Ordering::Equal => -1,
-        std::cmp::Ordering::Greater => 1,
-    })
+    let (floor, ceiling) = (float.floor() as i128, float.ceil() as i128);
+    match i128::from(whole) {
+        whole if whole > floor => 1,
+        whole if whole < ceiling => -1,
+        _ => 0,
+    }
 }
 
 proptest! {

@@ -15,8 +15,7 @@ fn made(seed: u64, count: usize) -> Vec<NewDocument> {
     let mut rng = rng(seed);
     (0..count)
         .map(|i| {
-            let vectors: Vec<Embedding> =
-                (0..rng.random_range(1..5)).map(|_| direction(&mut rng, DIMENSION)).collect();
+            let vectors: Vec<Embedding> = (0..rng.random_range(1..5)).map(|_| direction(&mut rng, DIMENSION)).collect();
             let mut new = document(format!("d{i}"), &format!("v{seed}"), &vectors);
             let attributes = &mut new.document.attributes;
             attributes.insert("n".into(), AttributeValue::Integer(i as i64));

@@ -62,7 +62,9 @@ pub(crate) struct RecommendArgs {
 /// [`RecommendStrategy`] on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Strategy {
+    #[value(alias = "average_vector")]
     Average,
+    #[value(alias = "best_score")]
     BestScore,
 }
 

@@ -98,11 +98,8 @@ impl Engine {
     ) -> Result<RecommendReply, EngineError> {
         request.check()?;
         let started = Instant::now();
-        let collection = if request.has_text() {
-            self.collection_for_embedder(collection)?
-        } else {
-            self.collection(collection)?
-        };
+        let collection =
+            if request.has_text() { self.collection_for_embedder(collection)? } else { self.collection(collection)? };
         let embedder = if request.has_text() { Some(self.models().embedder()?) } else { None };
         let examples = Examples::read(request, &collection, embedder.as_deref(), cancel)?;
         cancel.check()?;

@@ -116,7 +116,8 @@ impl RecommendRequest {
     pub(super) fn check(&self) -> Result<(), EngineError> {
         for (name, examples) in [("positive", &self.positive), ("negative", &self.negative)] {
             if examples.len() > MAX_EXAMPLES {
-                let message = format!("{name} holds {} examples, but at most {MAX_EXAMPLES} are allowed", examples.len());
+                let message =
+                    format!("{name} holds {} examples, but at most {MAX_EXAMPLES} are allowed", examples.len());
                 return Err(EngineError::invalid(name, message));
             }
         }
@@ -146,7 +147,10 @@ impl RecommendRequest {
         if let Some(score) = self.min_score
             && !(-2.0..=2.0).contains(&score)
         {
-            return Err(EngineError::invalid("min_score", format!("min_score is {score}, but scores lie between -2 and 2")));
+            return Err(EngineError::invalid(
+                "min_score",
+                format!("min_score is {score}, but scores lie between -2 and 2"),
+            ));
         }
         if let Some(diversity) = self.diversity
             && !(0.0..=1.0).contains(&diversity)

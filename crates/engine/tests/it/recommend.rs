@@ -29,7 +29,8 @@ fn shop() -> Bench {
             documents.push(Document { id: id(&format!("{colour}-{thing}")), title: None, text, attributes });
         }
     }
-    let sentences: Vec<String> = (0..80).map(|i| format!("Sentence number {i} speaks of gardens and kettles alike.")).collect();
+    let sentences: Vec<String> =
+        (0..80).map(|i| format!("Sentence number {i} speaks of gardens and kettles alike.")).collect();
     documents.push(Document { id: id("long"), title: None, text: sentences.join(" "), attributes: Attributes::new() });
     bench.engine.ingest_documents("shop", documents, &NoProgress, &CancelToken::new()).unwrap();
     bench
@@ -67,7 +68,10 @@ fn more_like_this_leaves_the_example_out() {
     assert!(ids[0].starts_with("red-") || ids[0].ends_with("-kettle"), "{ids:?}");
     assert!(reply.hits.windows(2).all(|pair| pair[0].score >= pair[1].score));
     let first = &reply.hits[0];
-    assert_eq!((first.nearest.kind, first.nearest.index, first.nearest.id.as_ref()), (ExampleKind::Positive, 0, Some(&id("red-kettle"))));
+    assert_eq!(
+        (first.nearest.kind, first.nearest.index, first.nearest.id.as_ref()),
+        (ExampleKind::Positive, 0, Some(&id("red-kettle")))
+    );
     assert!((first.nearest.similarity - first.score).abs() < 1e-5, "one example: its similarity is the score");
     assert!(first.text.contains("steel") && first.attributes.contains_key("price"));
     assert_eq!(reply.explain.vectors, bench.engine.collection("shop").unwrap().info().unwrap().chunks as usize);
@@ -81,7 +85,10 @@ fn both_strategies_score_as_their_formulas_say() {
     let positive = [vector("red-kettle"), vector("blue-pan")];
     let negative = [vector("green-knife")];
     let request = RecommendRequest {
-        positive: vec![Example::Id(id("red-kettle")), Example::Vector(positive[1].as_slice().iter().map(|v| v * 3.0).collect())],
+        positive: vec![
+            Example::Id(id("red-kettle")),
+            Example::Vector(positive[1].as_slice().iter().map(|v| v * 3.0).collect()),
+        ],
         negative: vec![Example::Id(id("green-knife"))],
         limit: 100,
         ..RecommendRequest::default()

@@ -187,9 +187,10 @@ impl ResponsesRequest {
             return Err(ApiError::invalid(param, message));
         };
         let filters = tool.get("filters").filter(|filters| !filters.is_null() && !is_empty(filters));
-        let filter = filters.map(Filter::from_json).transpose().map_err(|error| {
-            ApiError::from(EngineError::from(error)).with_param("tools[0].filters")
-        })?;
+        let filter = filters
+            .map(Filter::from_json)
+            .transpose()
+            .map_err(|error| ApiError::from(EngineError::from(error)).with_param("tools[0].filters"))?;
         refuse_ranking(tool.get("ranking_options"))?;
         let passages = match tool.get("max_num_results") {
             None | Some(Value::Null) => None,
