@@ -51,7 +51,9 @@ fn by_class(labels: &[usize], seed: u64) -> Vec<Vec<usize>> {
         rows[label].push(row);
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    rows.iter_mut().for_each(|rows| rows.shuffle(&mut rng));
+    for rows in &mut rows {
+        rows.shuffle(&mut rng);
+    }
     rows
 }
 

@@ -84,9 +84,33 @@ impl LogisticModel {
     ) -> Result<Self> {
         let objective = Objective::new(vectors, labels, classes, options, cancel)?;
         let start = vec![0.0; objective.rows * (vectors.dimension() + 1)];
-        let (rows, dimension) = (objective.rows, vectors.dimension());
+        Self::minimized(objective, start, options, cancel)
+    }
+
+    /// Fits the same classes again, beginning from what is there: to other data or with other options. The same result as
+    /// [`LogisticModel::fit`] up to the tolerance, sooner when little changed. Errors as there, or for another dimension.
+    pub fn refit(
+        &self,
+        vectors: &Vectors,
+        labels: &[usize],
+        options: &LogisticOptions,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        self.check_dimension(vectors.dimension())?;
+        let objective = Objective::new(vectors, labels, self.classes(), options, cancel)?;
+        let start = self.weights.iter().chain(&self.intercepts).map(|value| f64::from(*value)).collect();
+        Self::minimized(objective, start, options, cancel)
+    }
+
+    fn minimized(
+        objective: Objective<'_>,
+        start: Vec<f64>,
+        options: &LogisticOptions,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
+        let rows = objective.rows;
         let best = minimize(objective, start, options, cancel)?;
-        let (weights, intercepts) = best.split_at(rows * dimension);
+        let (weights, intercepts) = best.split_at(best.len() - rows);
         let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
         Ok(Self { weights: narrow(weights), intercepts: narrow(intercepts) })
     }

@@ -110,6 +110,58 @@ fn separable_classes_are_told_apart_and_the_same_call_gives_the_same_bits() {
 }
 
 #[test]
+fn fitting_again_from_elsewhere_finds_the_same() {
+    let fixture = fixture();
+    let case = &fixture["cases"][2];
+    let (vectors, labels, cancel) = (vectors(case), labels(case), CancelToken::new());
+    let weak = LogisticOptions { inverse_regularization: 50.0, ..options(case) };
+    let elsewhere = LogisticModel::fit(&vectors, &labels, 3, &weak, &cancel).unwrap();
+    let expected = LogisticModel::fit(&vectors, &labels, 3, &options(case), &cancel).unwrap();
+    let found = elsewhere.refit(&vectors, &labels, &options(case), &cancel).unwrap();
+    for (found, expected) in found.weights().iter().zip(expected.weights()) {
+        assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+    }
+    let loss = |model: &LogisticModel| model.mean_loss(&vectors, &labels, &ClassWeights::Uniform, &cancel).unwrap();
+    assert!(loss(&elsewhere) < loss(&expected), "a weaker penalty fits closer");
+    let by_hand: f64 = vectors
+        .iter()
+        .zip(&labels)
+        .map(|(vector, label)| -expected.probabilities(vector).unwrap()[*label].ln())
+        .sum::<f64>()
+        / labels.len() as f64;
+    assert!((loss(&expected) - by_hand).abs() < 1e-9);
+}
+
+#[test]
+fn many_classes_are_fitted_like_few() {
+    // Six and more rows of weights are multiplied as matrices, fewer one by one.
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let flat: Vec<f32> = (0..7 * 40 * 10).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let vectors = Vectors::new(flat, 10).unwrap();
+    let labels: Vec<usize> = (0..280).map(|at| at % 7).collect();
+    let options = LogisticOptions::default();
+    let cancel = CancelToken::new();
+    let objective = Objective::new(&vectors, &labels, 7, &options, &cancel).unwrap();
+    let parameters: Vec<f64> = (0..7 * 11).map(|i| f64::from(i).cos()).collect();
+    let gradient = objective.gradient(&parameters).unwrap();
+    for at in (0..gradient.len()).step_by(5) {
+        let moved = |by: f64| {
+            let mut moved = parameters.clone();
+            moved[at] += by;
+            objective.cost(&moved).unwrap()
+        };
+        let expected = (moved(1e-5) - moved(-1e-5)) / 2e-5;
+        assert!((gradient[at] - expected).abs() < 1e-8, "{at}: {} {expected}", gradient[at]);
+    }
+    let model = LogisticModel::fit(&vectors, &labels, 7, &options, &cancel).unwrap();
+    let found = model.predict(&vectors, &cancel).unwrap();
+    for (vector, (class, probability)) in vectors.iter().zip(found) {
+        let all = model.probabilities(vector).unwrap();
+        assert!(all.iter().all(|p| *p <= probability) && (all[class] - probability).abs() < 1e-12);
+    }
+}
+
+#[test]
 fn fitting_converges_whatever_the_penalty_and_the_data() {
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     for round in 0..40 {

@@ -1,7 +1,7 @@
 //! Ridge regression: a number predicted from a vector by a weighted sum, with large weights made dear.
 //!
 //! The weights minimise ‖y − Xw − b‖² + α ‖w‖², the intercept b left out of the penalty (Hoerl and Kennard 1970): with the
-//! means taken off both sides, (XᵀX + αI) w = Xᵀy, solved by Cholesky. All that is needed of the data are its moments, so one
+//! means taken off both sides, `(XᵀX + αI) w = Xᵀy`, solved by Cholesky. All that is needed of the data are its moments, so one
 //! pass serves every α and every fold of a cross-validation.
 
 use anser_core::CancelToken;

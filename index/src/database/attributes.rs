@@ -41,9 +41,7 @@ impl Database {
     ) -> Result<bool> {
         let stored: Option<(i64, String)> = connection
             .prepare_cached("SELECT key, attributes FROM documents WHERE id = ?1")
-            .and_then(|mut select| {
-                select.query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-            })
+            .and_then(|mut select| select.query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional())
             .map_err(self.failed("read"))?;
         let Some((key, stored)) = stored else { return Ok(false) };
         let unreadable = |e: serde_json::Error| {

@@ -3,7 +3,7 @@
 use anser_core::{AttributeValue, Embedding, ErrorKind};
 use anser_index::UpsertOutcome;
 
-use crate::support::{Place, direction, document, documents, embedder, filled, hits, id, rng};
+use crate::support::{Place, answers, direction, document, documents, embedder, filled, hits, id, rng};
 
 fn axis(at: usize) -> Embedding {
     let mut values = vec![0.0; 4];
@@ -127,6 +127,37 @@ fn deleted_text_is_not_left_in_any_file() {
     assert!(holds_secret());
     collection.delete(&[id(secret)]).unwrap();
     assert!(!holds_secret());
+}
+
+#[test]
+fn attributes_are_set_and_removed_without_touching_anything_else() {
+    let place = Place::new();
+    let store = place.store();
+    let collection = filled(&store, 8, &documents(1, 20, 8));
+    let ids = [id("d3"), id("d4"), id("nobody")];
+    let (before, chunks) = (collection.document(&ids[0]).unwrap().unwrap(), collection.chunks(&ids[0]).unwrap());
+    let (fingerprints, searched) = (collection.fingerprints(&ids).unwrap(), answers(&collection, 8));
+    let text = |value: &str| Some(AttributeValue::String(value.to_owned()));
+    let set = |value: Option<AttributeValue>| {
+        let changes: Vec<_> = ids.iter().map(|id| (id.clone(), "mood", value.clone())).collect();
+        collection.set_attributes(&changes)
+    };
+    assert_eq!(set(text("a very particular mood")).unwrap(), 2, "the one that is not there does not count");
+    assert_eq!(set(text("a very particular mood")).unwrap(), 0, "nothing changed");
+    let mut expected = before.clone();
+    expected.attributes.insert("mood".to_owned(), AttributeValue::String("a very particular mood".to_owned()));
+    assert_eq!(collection.document(&ids[0]).unwrap().unwrap(), expected);
+    assert_eq!(collection.chunks(&ids[0]).unwrap(), chunks);
+    assert_eq!(collection.fingerprints(&ids).unwrap(), fingerprints);
+    assert_eq!(answers(&collection, 8), searched);
+    assert_eq!(set(None).unwrap(), 2);
+    assert_eq!(collection.document(&ids[0]).unwrap().unwrap(), before);
+    let error = set(Some(AttributeValue::Float(f64::NAN))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let left = crate::support::files(&place.folder("c"))
+        .into_iter()
+        .filter(|path| std::fs::read(path).unwrap().windows(22).any(|window| window == b"a very particular mood"));
+    assert_eq!(left.count(), 0, "what was removed is gone from disk");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) fn confusion_chart(matrix: &ConfusionMatrix, title: &str, note: &str)
     // Labels above lean to the right: their height is that of their length at 60 degrees.
     let (left, top) = (28.0 + 22.0 + room, TOP + 20.0 + room * 0.88);
     let side = cell * count;
-    let (width, height) = ((left + side + room * 0.5 + 28.0).max(560.0), top + side + 64.0);
+    let (width, height) = ((left + side + room * 0.5 + 28.0).max(760.0), top + side + 64.0);
     let (mut grid, mut cells) = (Group::new(), Group::new());
     for (at, label) in matrix.labels.iter().enumerate() {
         let middle = (at as f64 + 0.5) * cell;
@@ -112,7 +112,7 @@ fn one_cell(
 /// What the colours mean.
 fn legend(left: f64, top: f64) -> Group {
     let mut group = Group::new();
-    for (name, right, begin) in [("right", true, left), ("wrong", false, left + 190.0)] {
+    for (name, right, begin) in [("right", true, left), ("wrong", false, left + 230.0)] {
         for step in 0..10 {
             group = group.add(
                 Rectangle::new()

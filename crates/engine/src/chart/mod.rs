@@ -40,21 +40,21 @@ struct Axis {
 }
 
 impl Axis {
-    /// Round numbers that hold everything between `low` and `high`.
+    /// A little more than from `low` to `high`, with ticks at round numbers.
     fn around(low: f64, high: f64) -> Self {
         let (low, high) = if low < high { (low, high) } else { (low - 0.5, high + 0.5) };
-        let rough = (high - low) / 5.0;
+        let rough = (high - low) / 6.0;
         let magnitude = 10_f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|f| f * magnitude).into_iter().find(|s| *s >= rough);
-        let step = step.unwrap_or(10.0 * magnitude);
-        let (first, last) = ((low / step).floor(), (high / step).ceil());
-        let decimals = (1.0 - step.log10().floor()).clamp(0.0, 9.0) as usize;
-        let shown = |tick: f64| format!("{tick:.decimals$}");
-        let ticks: Vec<f64> = (0..=(last - first) as usize).map(|at| (first + at as f64) * step).collect();
-        // As few digits as tell the ticks apart.
-        let plain = |tick: &f64| shown(*tick).trim_end_matches('0').len() < shown(*tick).len();
-        let decimals = if decimals > 0 && ticks.iter().all(plain) { decimals - 1 } else { decimals };
-        Self { low: first * step, high: last * step, ticks, decimals }
+        let (step, decimals) = [(1.0, 0.0), (2.0, 0.0), (2.5, 1.0), (5.0, 0.0)]
+            .map(|(factor, more)| (factor * magnitude, more - magnitude.log10().round()))
+            .into_iter()
+            .find(|(step, _)| *step >= rough)
+            .unwrap_or((10.0 * magnitude, -1.0 - magnitude.log10().round()));
+        let room = (high - low) * 0.05;
+        let (low, high) = (low - room, high + room);
+        let (first, last) = ((low / step).ceil(), (high / step).floor());
+        let ticks = (0..=(last - first) as usize).map(|at| (first + at as f64) * step).collect();
+        Self { low, high, ticks, decimals: decimals.clamp(0.0, 12.0) as usize }
     }
 
     /// From 0 to 1.
@@ -82,19 +82,26 @@ impl Frame {
         let mut group = Group::new();
         for tick in &across.ticks {
             let x = self.x(across.place(*tick));
-            group = group
-                .add(line((x, self.top), (x, self.y(0.0)), "grid"))
-                .add(words(&format!("{tick:.*}", across.decimals), (x, self.y(0.0) + 17.0), "tick", "middle"));
+            group = group.add(line((x, self.top), (x, self.y(0.0)), "grid")).add(words(
+                &format!("{tick:.*}", across.decimals),
+                (x, self.y(0.0) + 17.0),
+                "tick",
+                "middle",
+            ));
         }
         for tick in &up.ticks {
             let y = self.y(up.place(*tick));
-            group = group
-                .add(line((self.left, y), (self.x(1.0), y), "grid"))
-                .add(words(&format!("{tick:.*}", up.decimals), (self.left - 8.0, y + 4.0), "tick", "end"));
+            group = group.add(line((self.left, y), (self.x(1.0), y), "grid")).add(words(
+                &format!("{tick:.*}", up.decimals),
+                (self.left - 8.0, y + 4.0),
+                "tick",
+                "end",
+            ));
         }
         let (x, y) = (self.left - 46.0, self.y(0.5));
         group.add(words(name_across, (self.x(0.5), self.y(0.0) + 40.0), "note", "middle")).add(
-            words(name_up, (x, y), "note", "middle").set("transform", format!("rotate(-90 {} {})", figure(x), figure(y))),
+            words(name_up, (x, y), "note", "middle")
+                .set("transform", format!("rotate(-90 {} {})", figure(x), figure(y))),
         )
     }
 }
@@ -148,13 +155,18 @@ mod tests {
 
     #[test]
     fn axes_hold_their_values_with_round_ticks() {
-        for (low, high, first, last, decimals) in
-            [(1.0, 5.0, 1.0, 5.0, 0), (0.0, 0.0, -0.5, 0.5, 1), (-3.2, 17.0, -5.0, 20.0, 0), (0.011, 0.019, 0.01, 0.02, 3)]
-        {
+        for (low, high, shown) in [
+            (1.0, 5.0, &["1", "2", "3", "4", "5"][..]),
+            (0.0, 0.0, &["-0.4", "-0.2", "0.0", "0.2", "0.4"]),
+            (-3.2, 17.0, &["0", "5", "10", "15"]),
+            (0.011, 0.019, &["0.012", "0.014", "0.016", "0.018"]),
+            (0.0, 1.4e6, &["0", "250000", "500000", "750000", "1000000", "1250000"]),
+        ] {
             let axis = Axis::around(low, high);
-            assert!((axis.low - first).abs() < 1e-9 && (axis.high - last).abs() < 1e-9, "{low} {high}: {axis:?}");
-            assert_eq!(axis.decimals, decimals, "{axis:?}");
-            assert!(axis.place(low) >= -1e-9 && axis.place(high) <= 1.0 + 1e-9);
+            let ticks: Vec<String> = axis.ticks.iter().map(|tick| format!("{tick:.*}", axis.decimals)).collect();
+            assert_eq!(ticks, shown, "{axis:?}");
+            assert!(axis.place(low) >= 0.0 && axis.place(high) <= 1.0);
+            assert!(axis.ticks.iter().all(|tick| (0.0..=1.0).contains(&axis.place(*tick))));
         }
     }
 }

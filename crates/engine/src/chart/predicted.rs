@@ -7,9 +7,9 @@ use svg::node::element::{Circle, Group};
 
 use super::{Axis, Frame, figure, line, page, whole, words};
 
-const WIDTH: f64 = 700.0;
+const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 720.0;
-const PLOT: Frame = Frame { left: 92.0, top: 84.0, width: 560.0, height: 560.0 };
+const PLOT: Frame = Frame { left: 92.0, top: 84.0, width: 620.0, height: 560.0 };
 
 /// Most documents drawn; of more a random sample is.
 const DRAWN: usize = 5000;
@@ -29,7 +29,8 @@ pub(crate) struct PredictedChart<'a> {
 
 /// Draws every document as a point; on the dashed line prediction and truth are the same.
 pub(crate) fn predicted_chart(chart: &PredictedChart<'_>) -> String {
-    let ends = |pick: fn(f64, f64) -> f64, start: f64| chart.pairs.iter().fold(start, |m, (a, b)| pick(m, pick(*a, *b)));
+    let ends =
+        |pick: fn(f64, f64) -> f64, start: f64| chart.pairs.iter().fold(start, |m, (a, b)| pick(m, pick(*a, *b)));
     let (low, high) = (ends(f64::min, f64::INFINITY), ends(f64::max, f64::NEG_INFINITY));
     let axis = if low.is_finite() && high.is_finite() { Axis::around(low, high) } else { Axis::share() };
     let mut rng = ChaCha8Rng::seed_from_u64(0);
@@ -43,7 +44,8 @@ pub(crate) fn predicted_chart(chart: &PredictedChart<'_>) -> String {
     values.dedup();
     let spread = if values.len() <= SPREAD_UP_TO { PLOT.width / values.len().max(1) as f64 * 0.35 } else { 0.0 };
     let spread = spread.min(PLOT.width / axis.ticks.len().max(2) as f64 * 0.3);
-    let mut points = Group::new().set("fill", "#10549c").set("fill-opacity", if drawn.len() > 1500 { 0.28 } else { 0.42 });
+    let mut points =
+        Group::new().set("fill", "#10549c").set("fill-opacity", if drawn.len() > 1500 { 0.28 } else { 0.42 });
     for (turn, at) in drawn.into_iter().enumerate() {
         let (value, predicted) = chart.pairs[at];
         // The golden ratio's multiples fill an interval evenly.

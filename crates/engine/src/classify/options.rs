@@ -3,6 +3,7 @@
 use anser_index::analysis::ClassWeights;
 use serde::{Deserialize, Serialize};
 
+use super::learn::QUICK;
 use crate::EngineError;
 use crate::predictors::check_predictor_name;
 
@@ -77,7 +78,7 @@ impl EvaluationMethod {
 pub struct ZeroShotLabel {
     /// What it is called, as the attribute's values are when there is one.
     pub name: String,
-    /// What documents with it are like; embedded in place of the name.
+    /// What documents with it are like; embedded in place of the name. Of a name underscores are read as spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
 }
@@ -95,8 +96,8 @@ pub struct ClassifierOptions {
     pub labels: Vec<ZeroShotLabel>,
     /// `zero_shot`: a prediction's probability is the softmax over cosines divided by this; above 0.
     pub temperature: f64,
-    /// `logistic`: values of C to choose from by the loss on a quarter of the documents that is not learnt from; one value
-    /// is used as it is. Larger means weaker regularisation; each above 0.
+    /// `logistic`: values of C to choose from by the loss on a quarter of the documents that is not learnt from, tried from
+    /// the smallest on until the loss rises; one value is used as it is. Larger means weaker regularisation; each above 0.
     pub inverse_regularization: Vec<f64>,
     /// `logistic`: how much the classes count.
     pub class_weights: ClassBalance,
@@ -122,7 +123,7 @@ impl Default for ClassifierOptions {
             label: None,
             labels: Vec::new(),
             temperature: 0.02,
-            inverse_regularization: vec![0.1, 1.0, 10.0, 100.0],
+            inverse_regularization: vec![0.1, 1.0, 10.0, 100.0, 1000.0],
             class_weights: ClassBalance::default(),
             k: 10,
             evaluation: EvaluationMethod::default(),
@@ -197,12 +198,14 @@ impl ClassifierOptions {
 
     /// Memory that the run takes beside the mapped vectors, in bytes.
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
-        // Copies of the vectors to learn from and to measure on, and of the examples that are kept for neighbours.
-        let copies = match self.method {
-            ClassifierMethod::ZeroShot => 0,
-            ClassifierMethod::Logistic => 1,
-            ClassifierMethod::Nearest => 2,
+        // A copy of the vectors, in two parts: to learn from and to measure on; while there are few, one for each round in
+        // which regularisations are compared; and examples as bytes that are to be saved.
+        let copies = match (self.method, &self.save_as) {
+            (ClassifierMethod::ZeroShot, _) => 0,
+            (ClassifierMethod::Nearest, Some(_)) => 2,
+            (ClassifierMethod::Logistic, _) if rows <= QUICK as u64 => 4,
+            _ => 1,
         };
-        rows * (copies * 4 * dimension as u64 + 96) + (128 << 20)
+        rows * (copies * 4 * dimension as u64 + 96) + (192 << 20)
     }
 }

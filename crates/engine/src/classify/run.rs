@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field};
 use serde_json::json;
 
 use super::labels::Labelled;
-use super::learn::{learn, zero_shot};
+use super::learn::{Examples, learn, zero_shot};
 use super::report::{ClassifierEvaluation, ClassifierReport, ClassifierSettings};
 use super::score::{Scored, Scoring};
 use super::unseen::{Unseen, predict_unseen};
@@ -39,8 +39,13 @@ impl ClassifierOptions {
         let found = predict_unseen(self, &subject.vectors, &labelled, (work.cancel, work.progress))?;
         let evaluation = self.evaluate(work, &labelled, &found, true)?;
         work.progress.start("learning from all labelled documents", None, ProgressUnit::Items);
-        let vectors = subject.vectors.gather(&labelled.places);
-        let learnt = learn(self, vectors, &labelled.classes, labelled.names.len(), work.cancel)?;
+        let examples = Examples {
+            vectors: &subject.vectors,
+            places: &labelled.places,
+            labels: &labelled.classes,
+            classes: labelled.names.len(),
+        };
+        let learnt = learn(self, &examples, work.cancel)?;
         work.progress.finish();
         let nearest = matches!(learnt.method, Method::Nearest { .. });
         let settings = ClassifierSettings {

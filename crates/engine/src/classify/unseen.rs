@@ -4,7 +4,7 @@ use anser_core::{CancelToken, Progress, ProgressUnit};
 use anser_index::analysis::{Vectors, stratified_folds, stratified_held_out};
 
 use super::labels::Labelled;
-use super::learn::learn;
+use super::learn::{Examples, learn};
 use super::{ClassifierOptions, EvaluationMethod};
 use crate::EngineError;
 
@@ -49,14 +49,16 @@ pub(super) fn predict_unseen(
         let rows = |inside: bool| -> Vec<usize> {
             (0..folds.len()).filter(|row| (folds[*row] == Some(fold)) == inside).collect()
         };
-        let gather = |rows: &[usize]| vectors.gather(&rows.iter().map(|row| labelled.places[*row]).collect::<Vec<_>>());
         let (known, new) = (rows(false), rows(true));
         if new.is_empty() {
             continue;
         }
-        let known_classes: Vec<usize> = known.iter().map(|row| labelled.classes[*row]).collect();
-        let learnt = learn(options, gather(&known), &known_classes, labelled.names.len(), cancel)?;
-        let predicted = learnt.method.classify(&gather(&new), labelled.names.len(), cancel)?;
+        let places = |rows: &[usize]| rows.iter().map(|row| labelled.places[*row]).collect::<Vec<_>>();
+        let known_labels: Vec<usize> = known.iter().map(|row| labelled.classes[*row]).collect();
+        let (known, classes) = (places(&known), labelled.names.len());
+        let examples = Examples { vectors, places: &known, labels: &known_labels, classes };
+        let learnt = learn(options, &examples, cancel)?;
+        let predicted = learnt.method.classify(&vectors.gather(&places(&new)), classes, cancel)?;
         for (row, (class, probability)) in new.iter().zip(predicted) {
             found[*row] = Some(Unseen { class, probability, fold: Some(fold) });
         }

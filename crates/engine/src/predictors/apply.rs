@@ -1,6 +1,6 @@
 //! Saved predictors on texts.
 
-use anser_core::{CancelToken, EmbedderInfo};
+use anser_core::{CancelToken, DocumentId, EmbedderInfo};
 use anser_index::analysis::Vectors;
 
 use super::{Prediction, Predictor, PredictorStore, SavedPredictor};
@@ -58,6 +58,44 @@ impl Engine {
         self.predict_texts(name, version, texts, false, cancel)
     }
 
+    /// What a saved predictor says of documents of a collection, by their stored vectors; no model is loaded. `classify`:
+    /// whether labels are wanted, else numbers.
+    ///
+    /// `NotFound` names the collection, document or predictor that is not there, `Conflict` says that another embedder made
+    /// the collection's vectors, `InvalidInput` is for no id, more than 2,048, or a predictor of the other kind.
+    pub fn predict_documents(
+        &self,
+        collection: &str,
+        (name, version): (&str, Option<u32>),
+        ids: &[DocumentId],
+        classify: bool,
+        cancel: &CancelToken,
+    ) -> Result<TextPredictions, EngineError> {
+        check_count(ids.len(), "ids")?;
+        self.check_kind(name, version, classify)?;
+        let stored = self.collection(collection)?;
+        let (predictor, model) = self.analyses.predictors.for_embedder(name, version, stored.embedder())?;
+        let vector = |id: &DocumentId| {
+            let missing = || {
+                let id = anser_core::excerpt(id.as_str(), 80);
+                EngineError::not_found(format!("the collection \"{collection}\" has no document \"{id}\""))
+            };
+            stored.vector(id)?.ok_or_else(missing)
+        };
+        let vectors = ids.iter().map(vector).collect::<Result<Vec<_>, EngineError>>()?;
+        let predictions = model.predict(&Vectors::from_embeddings(&vectors)?, cancel)?;
+        Ok(TextPredictions { predictor, labels: model.labels(), predictions })
+    }
+
+    /// `InvalidInput` for a predictor of the other kind.
+    fn check_kind(&self, name: &str, version: Option<u32>, classify: bool) -> Result<(), EngineError> {
+        if self.predictor(name, version)?.kind.classifies() == classify {
+            return Ok(());
+        }
+        let (is, call) = if classify { ("a regression", "regress") } else { ("a classifier", "classify") };
+        Err(EngineError::invalid("predictor", format!("the predictor \"{name}\" is {is}; use {call}")))
+    }
+
     fn predict_texts(
         &self,
         name: &str,
@@ -66,36 +104,32 @@ impl Engine {
         classify: bool,
         cancel: &CancelToken,
     ) -> Result<TextPredictions, EngineError> {
-        if texts.is_empty() || texts.len() > MAX_TEXTS {
-            let message = format!("{} texts were sent; send 1 to {MAX_TEXTS}", texts.len());
-            return Err(EngineError::invalid("texts", message));
-        }
+        check_count(texts.len(), "texts")?;
         if let Some(at) = texts.iter().position(|text| text.trim().is_empty()) {
             return Err(EngineError::invalid("texts", format!("text {at} is blank; leave it out")));
         }
-        let kind = self.predictor(name, version)?.kind;
-        if kind.classifies() != classify {
-            let (is, call) = if classify { ("a regression", "regress") } else { ("a classifier", "classify") };
-            return Err(EngineError::invalid("predictor", format!("the predictor \"{name}\" is {is}; use {call}")));
-        }
+        self.check_kind(name, version, classify)?;
         let embedder = self.models().embedder()?;
         let (predictor, model) = self.analyses.predictors.for_embedder(name, version, embedder.info())?;
         let vectors = Vectors::from_embeddings(&embed_whole(embedder.as_ref(), texts, cancel)?)?;
-        let labels = match &model {
-            Predictor::Classifier(classifier) => classifier.labels.clone(),
-            Predictor::Regressor(_) => Vec::new(),
-        };
-        Ok(TextPredictions { predictor, labels, predictions: model.predict(&vectors, cancel)? })
+        Ok(TextPredictions { predictor, labels: model.labels(), predictions: model.predict(&vectors, cancel)? })
     }
 }
 
-/// What a saved predictor says of some texts.
+fn check_count(count: usize, param: &'static str) -> Result<(), EngineError> {
+    if (1..=MAX_TEXTS).contains(&count) {
+        return Ok(());
+    }
+    Err(EngineError::invalid(param, format!("{count} {param} were sent; send 1 to {MAX_TEXTS}")))
+}
+
+/// What a saved predictor says of some texts or documents.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct TextPredictions {
     /// The predictor.
     pub predictor: SavedPredictor,
     /// Its labels, in the order of [`Prediction::scores`]; none of a regression.
     pub labels: Vec<String>,
-    /// One for each text, in their order.
+    /// One for each, in their order.
     pub predictions: Vec<Prediction>,
 }

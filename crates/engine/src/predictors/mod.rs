@@ -56,6 +56,14 @@ impl Predictor {
         }
     }
 
+    /// Its labels, in the order of [`Prediction::scores`]; none of a regression.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        match self {
+            Self::Classifier(classifier) => classifier.labels.clone(),
+            Self::Regressor(_) => Vec::new(),
+        }
+    }
+
     /// How it predicts.
     pub(crate) fn kind(&self) -> PredictorKind {
         match self {

@@ -13,6 +13,9 @@ use crate::{IndexError, Result};
 /// Vectors that one thread sums up at a time. Sums are added in order, so that threads do not change a result.
 const BLOCK: usize = 512;
 
+/// Memory of the sums that wait to be added up, about, in bytes.
+const SUMS_BYTES: usize = 64 << 20;
+
 /// From so many rows of weights on, scores and slopes are matrix products.
 const MATRIX_ROWS: usize = 6;
 
@@ -126,16 +129,6 @@ impl<'a> Objective<'a> {
             return Ok(last.clone());
         }
         let dimension = self.vectors.dimension();
-        let blocks: Vec<(f64, Vec<f64>)> = self
-            .vectors
-            .as_slice()
-            .par_chunks(BLOCK * dimension)
-            .zip(self.labels.par_chunks(BLOCK))
-            .map(|(vectors, labels)| {
-                self.cancel.check()?;
-                Ok(self.block(parameters, vectors, labels))
-            })
-            .collect::<Solved<_>>()?;
         let penalized = self.rows * dimension;
         let squares: f64 = parameters[..penalized].iter().map(|w| w * w).sum();
         let mut cost = 0.5 * self.penalty * squares;
@@ -143,9 +136,20 @@ impl<'a> Objective<'a> {
         for (sum, parameter) in gradient.iter_mut().zip(&parameters[..penalized]) {
             *sum = self.penalty * parameter;
         }
-        for (loss, part) in blocks {
-            cost += loss;
-            gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+        let at_once = (SUMS_BYTES / size_of_val(parameters).max(1)).clamp(8, 1024) * BLOCK;
+        for (vectors, labels) in self.vectors.as_slice().chunks(at_once * dimension).zip(self.labels.chunks(at_once)) {
+            let blocks: Vec<(f64, Vec<f64>)> = vectors
+                .par_chunks(BLOCK * dimension)
+                .zip(labels.par_chunks(BLOCK))
+                .map(|(vectors, labels)| {
+                    self.cancel.check()?;
+                    Ok(self.block(parameters, vectors, labels))
+                })
+                .collect::<Solved<_>>()?;
+            for (loss, part) in blocks {
+                cost += loss;
+                gradient.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
+            }
         }
         let evaluated = Evaluated { parameters: parameters.to_vec(), cost, gradient };
         *self.last.lock() = Some(evaluated.clone());
