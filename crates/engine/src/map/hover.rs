@@ -14,7 +14,9 @@ const SNIPPET: usize = 220;
 /// order.
 pub(crate) fn hover_texts(work: &Work<'_>) -> Result<Vec<String>, EngineError> {
     let mut shown = vec![false; work.subject.len()];
-    DocumentMap::shown(shown.len()).into_iter().for_each(|at| shown[at as usize] = true);
+    for at in DocumentMap::shown(shown.len()) {
+        shown[at as usize] = true;
+    }
     let mut texts = Vec::with_capacity(shown.len());
     for (document, shown) in work.subject.documents()?.zip(shown) {
         work.cancel.check()?;

@@ -147,7 +147,7 @@ fn draw(
 
 /// How the map was made, for those who look at it.
 fn note(report: &ProjectionReport) -> String {
-    let mut note = match (&report.tsne, report.explained_variance) {
+    let layout = match (&report.tsne, report.explained_variance) {
         (Some(tsne), _) => {
             let how = format!("t-SNE (perplexity {:.0}) of {} vectors", tsne.perplexity, report.embedder);
             let placed = match report.documents.checked_sub(tsne.laid_out) {
@@ -162,11 +162,8 @@ fn note(report: &ProjectionReport) -> String {
             format!("Principal components of {model} vectors: across {x:.1} % of the variance, up {y:.1} %.")
         }
     };
-    if let Some(trusted) = report.trustworthiness {
-        note.push_str(&format!(" Trustworthiness {trusted:.3}."));
-    }
-    if let Some(how) = report.coloured_by.as_ref().and_then(|by| by.how.as_ref()) {
-        note.push_str(&format!(" Colours: {how}."));
-    }
-    note
+    let trust = report.trustworthiness.map(|trusted| format!(" Trustworthiness {trusted:.3}.")).unwrap_or_default();
+    let how = report.coloured_by.as_ref().and_then(|by| by.how.as_ref());
+    let colours = how.map(|how| format!(" Colours: {how}.")).unwrap_or_default();
+    format!("{layout}{trust}{colours}")
 }
