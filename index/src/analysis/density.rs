@@ -58,7 +58,7 @@ pub struct DensityClusters {
 
 /// Clusters vectors by density.
 ///
-/// Distances are Euclidean between the vectors reduced to their first 50 principal directions (of XᵀX, so that the
+/// Distances are Euclidean between the vectors reduced to their first 50 principal directions (of `XᵀX`, so that the
 /// origin stays and cosines are kept as far as they can be) and brought back to length 1; the length is then
 /// sqrt(2 - 2 cosine). Up to 8,000 vectors are clustered as they are. Of more a seeded sample of 8,000 is, with both
 /// options scaled to its share (but not below 5), and every other vector goes where most of its five nearest sampled
@@ -150,7 +150,9 @@ fn distances(vectors: &Vectors, seed: u64, cancel: &CancelToken) -> Result<Vec<V
     };
     for row in rows.chunks_exact_mut(columns) {
         let norm = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-        row.iter_mut().for_each(|value| *value /= norm);
+        for value in row {
+            *value /= norm;
+        }
     }
     let packed = PackedMatrix::pack(&rows, n, columns, WeightFormat::F32);
     let tasks = rows.par_chunks(TASK_ROWS * columns).map_init(Vec::new, |scores, rows| {
@@ -158,7 +160,8 @@ fn distances(vectors: &Vectors, seed: u64, cancel: &CancelToken) -> Result<Vec<V
         let distance = |cosine: &f32| (2.0 - 2.0 * cosine).max(0.0).sqrt().max(SMALLEST_DISTANCE);
         Ok(multiply(&packed, rows, scores).map(|row| row.iter().map(distance).collect()).collect())
     });
-    let mut all: Vec<Vec<f32>> = tasks.collect::<anser_core::Result<Vec<Vec<_>>>>()?.concat();
+    let blocks = tasks.collect::<anser_core::Result<Vec<Vec<Vec<f32>>>>>()?;
+    let mut all: Vec<Vec<f32>> = blocks.into_iter().flatten().collect();
     for at in 0..n {
         let (before, rest) = all.split_at_mut(at);
         if let Some(row) = rest.first_mut() {
@@ -214,12 +217,11 @@ fn number(labels: &[i32], min_cluster_size: usize) -> (Vec<Option<u32>>, usize) 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use anser_core::{ErrorKind, NoProgress};
     use serde::Deserialize;
 
     use super::*;
+    use crate::analysis::adjusted_rand;
     use crate::analysis::made::{around, on_one_and_three_threads};
 
     #[derive(Deserialize)]
@@ -241,21 +243,9 @@ mod tests {
         hdbscan(vectors, &options, &CancelToken::new(), &NoProgress).unwrap()
     }
 
-    /// Hubert and Arabie, "Comparing partitions", 1985; noise counts as a cluster.
-    fn adjusted_rand(a: &[i32], b: &[i32]) -> f64 {
-        let pairs = |keys: Vec<(i32, i32)>| {
-            let mut counts: HashMap<(i32, i32), f64> = HashMap::new();
-            keys.into_iter().for_each(|key| *counts.entry(key).or_default() += 1.0);
-            counts.values().map(|n| n * (n - 1.0) / 2.0).sum::<f64>()
-        };
-        let both = pairs(a.iter().copied().zip(b.iter().copied()).collect());
-        let (of_a, of_b) = (pairs(a.iter().map(|a| (*a, 0)).collect()), pairs(b.iter().map(|b| (*b, 0)).collect()));
-        let expected = of_a * of_b / pairs(vec![(0, 0); a.len()]);
-        (both - expected) / ((of_a + of_b) / 2.0 - expected)
-    }
-
-    fn as_labels(clusters: &DensityClusters) -> Vec<i32> {
-        clusters.assignments.iter().map(|a| a.map_or(-1, |a| i32::try_from(a).unwrap())).collect()
+    /// Clusters from 1 on, and noise as one more, numbered 0.
+    fn as_labels(clusters: &DensityClusters) -> Vec<u32> {
+        clusters.assignments.iter().map(|a| a.map_or(0, |a| a + 1)).collect()
     }
 
     #[test]
@@ -264,7 +254,8 @@ mod tests {
         let vectors = Vectors::new(reference.vectors, reference.dimension).unwrap();
         for run in &reference.runs {
             let found = find(&vectors, run.min_cluster_size, run.min_samples);
-            let agreement = adjusted_rand(&as_labels(&found), &run.labels);
+            let labels: Vec<u32> = run.labels.iter().map(|label| u32::try_from(label + 1).unwrap()).collect();
+            let agreement = adjusted_rand(&as_labels(&found), &labels);
             let clusters = run.labels.iter().max().unwrap() + 1;
             assert_eq!(found.clusters, usize::try_from(clusters).unwrap());
             assert!(agreement > 0.97, "{agreement} at {}", run.min_cluster_size);
@@ -287,7 +278,7 @@ mod tests {
         let found = find(&vectors, 40, None);
         assert!(found.on.starts_with("a sample of 8000 of 9000 vectors"), "{}", found.on);
         assert_eq!((found.clusters, found.assignments.len()), (centres, vectors.len()));
-        let truth: Vec<i32> = (0..9000).map(|row| row % 4).collect();
+        let truth: Vec<u32> = (0..9000).map(|row| row % 4).collect();
         let agreement = adjusted_rand(&as_labels(&found), &truth);
         assert!(agreement > 0.95, "{agreement}");
     }

@@ -24,7 +24,7 @@ const ROUNDS: usize = 4;
 /// Between two looks at the cancel token.
 const LOOK: Duration = Duration::from_millis(30);
 
-/// XᵀX of the vectors X. Pieces are added in order, so the result does not depend on the threads.
+/// `XᵀX` of the vectors X. Pieces are added in order, so the result does not depend on the threads.
 pub(super) fn gram(vectors: &Vectors, cancel: &CancelToken) -> Result<DMatrix<f64>> {
     let d = vectors.dimension();
     let mut sum = DMatrix::<f64>::zeros(d, d);

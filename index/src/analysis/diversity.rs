@@ -22,7 +22,7 @@ pub struct DiversityFigures {
 /// Measures diversity in linear time. The cosines of all pairs add up to the squared norm of the sum of the vectors. The
 /// Vendi score (Friedman and Dieng, "The Vendi Score: A Diversity Evaluation Metric for Machine Learning", 2023) is the
 /// exponential of the entropy of the eigenvalues of K/n, where K holds the cosines of all pairs of n vectors; apart from
-/// zeros these are the eigenvalues of the d x d matrix XᵀX/n.
+/// zeros these are the eigenvalues of the d x d matrix `XᵀX/n`.
 ///
 /// Fails with `InvalidInput` when there are no vectors, and with `Cancelled` soon after `cancel` is set; the eigenvalues
 /// of a large matrix (about a second for 1,024 dimensions) are then left to be finished in the background.

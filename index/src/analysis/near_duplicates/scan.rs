@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::bound::{Bound, ROUNDING};
 use super::forest::{Forest, Pair, strongest};
 use crate::Result;
-use crate::analysis::neighbours::{Lists, multiply};
+use crate::analysis::neighbours::{Lists, any_at_least, multiply};
 use crate::analysis::vectors::{Vectors, dot};
 
 /// Rows that are packed at once.
@@ -82,7 +82,9 @@ impl Scan<'_> {
         let columns = self.bound.columns;
         let gather = |rows: &[u32], values: &mut Vec<f32>| {
             values.clear();
-            rows.iter().for_each(|at| values.extend_from_slice(self.bound.rows(*at as usize..*at as usize + 1)));
+            for at in rows.iter().map(|at| *at as usize) {
+                values.extend_from_slice(self.bound.rows(at..at + 1));
+            }
         };
         let named = |list: usize| lists.order[list].iter().map(|other| *other as usize).take(visits);
         let (mut compared, done) = (0, AtomicU64::new(0));
@@ -134,7 +136,7 @@ impl Scan<'_> {
             let vector = self.vectors.row(self.rows[left as usize]);
             let later = if block.both_ways { block.right.partition_point(|right| *right <= left) } else { 0 };
             for (part, scores) in scores[later..].chunks(LANES).enumerate() {
-                if !scores.iter().fold(false, |any, score| any | (*score >= least)) {
+                if !any_at_least(scores, least) {
                     continue;
                 }
                 for (&right, &score) in block.right[later + part * LANES..].iter().zip(scores) {

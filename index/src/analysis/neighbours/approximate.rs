@@ -81,7 +81,9 @@ pub(super) fn search(
 
 fn gather(vectors: &Vectors, rows: &[u32]) -> Vec<f32> {
     let mut values = Vec::with_capacity(rows.len() * vectors.dimension());
-    rows.iter().for_each(|row| values.extend_from_slice(vectors.row(*row as usize)));
+    for row in rows {
+        values.extend_from_slice(vectors.row(*row as usize));
+    }
     values
 }
 

@@ -99,7 +99,9 @@ fn train(vectors: &Vectors, count: usize, seed: u64, cancel: &CancelToken) -> Re
         for (at, sum) in sums.chunks_exact_mut(dimension).enumerate() {
             let norm = sum.iter().map(|v| v * v).sum::<f32>().sqrt();
             if norm > 1e-3 {
-                sum.iter_mut().for_each(|value| *value /= norm);
+                for value in sum.iter_mut() {
+                    *value /= norm;
+                }
             } else {
                 // Nothing was near it, or what was cancels out: it stays where it is.
                 sum.copy_from_slice(centroids.row(at));

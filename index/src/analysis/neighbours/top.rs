@@ -63,7 +63,7 @@ impl<'a> Top<'a> {
         let mut worst = self.worst();
         for (part, scores) in scores.chunks(LANES).enumerate() {
             // Nearly all scores are below: one comparison of a whole register passes them by.
-            if !scores.iter().fold(false, |any, score| any | (*score >= worst)) {
+            if !any_at_least(scores, worst) {
                 continue;
             }
             for (at, &score) in (part * LANES..).zip(scores) {
@@ -90,6 +90,12 @@ impl<'a> Top<'a> {
     }
 }
 
+/// Whether any score reaches the least: without a branch, so that registers are compared as a whole.
+#[inline]
+pub(in crate::analysis) fn any_at_least(scores: &[f32], least: f32) -> bool {
+    scores.iter().fold(0, |any, score| any | u32::from(*score >= least)) != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +107,9 @@ mod tests {
             offers.rotate_left(1);
             let mut tops = Tops::new(1, 3);
             for part in &mut tops.split(1) {
-                offers.iter().for_each(|(score, row)| part[0].offer(*score, *row));
+                for (score, row) in &offers {
+                    part[0].offer(*score, *row);
+                }
             }
             let found = tops.finish(1);
             assert_eq!(found.of(0).0, [4, 3, 5]);
