@@ -59,7 +59,8 @@ fn the_table_lists_all_documents_by_rank_beside_their_nearest() {
     let rows = table(&bench, &job.id);
     assert_eq!(rows.len(), 32);
     let columns: Vec<&String> = rows[0].as_object().unwrap().keys().collect();
-    let mut expected = ["id", "rank", "outlier", "lof", "distance", "nearest_id", "nearest_similarity", "text", "n"];
+    let mut expected =
+        ["id", "rank", "outlier", "lof", "distance", "nearest_id", "nearest_similarity", "title", "text", "n"];
     expected.sort_unstable();
     assert_eq!(columns.len(), expected.len(), "{columns:?}");
     assert!(expected.iter().all(|name| rows[0].get(name).is_some()), "{columns:?}");
