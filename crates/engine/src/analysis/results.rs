@@ -22,6 +22,8 @@ use crate::{Engine, EngineError};
 
 /// Name of the result that says everything but the rows.
 pub(crate) const REPORT: &str = "report.json";
+/// Bytes of a table that are in memory while it is written.
+const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// One file that a job made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,7 +70,10 @@ impl ResultFolder {
         pass(Moment::Write)?;
         let path = self.folder.join(format!("{name}.parquet"));
         let file = File::create(&path).map_err(|e| EngineError::io("create", &path, e))?;
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
+            .build();
         let writer = ArrowWriter::try_new(BufWriter::new(file), schema, Some(properties));
         Ok(TableWriter { writer: writer.map_err(|e| parquet_error("create", &path, e))?, path })
     }

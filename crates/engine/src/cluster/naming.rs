@@ -34,6 +34,16 @@ pub(super) const BY_KEYWORDS: &str = "keywords";
 const INSTRUCTIONS: &str = "You name groups of texts. Answer with the name of the topic only: two to four words, no quotation \
     marks, no full stop, no explanation.";
 
+/// Turns that show a small model what is wanted: words and text of a group, and its name.
+const SHOWN_NAMES: [([&str; 4], &str, &str); 2] = [
+    (
+        ["engine", "brakes", "tires", "oil"],
+        "The brakes squeak since the last inspection of the car.",
+        "Car maintenance",
+    ),
+    (["dentist", "tooth", "filling", "pain"], "My tooth hurts again two days after the filling.", "Dental care"),
+];
+
 /// A name and where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClusterName {
@@ -101,15 +111,20 @@ fn ask(
         None => format!("- {}", document.text),
     });
     let texts = texts.collect::<Vec<_>>().join("\n");
-    let question = format!(
-        "Words that are frequent in this group: {}.\n\nTexts of this group:\n{texts}\n\nName of the topic:",
-        terms(keywords, SHOWN_KEYWORDS)
-    );
-    let messages = [ChatMessage::new(Role::System, INSTRUCTIONS), ChatMessage::new(Role::User, question)];
+    let mut messages = vec![ChatMessage::new(Role::System, INSTRUCTIONS)];
+    for (words, text, name) in SHOWN_NAMES {
+        messages.push(ChatMessage::new(Role::User, question(&words.join(", "), &format!("- {text}"))));
+        messages.push(ChatMessage::new(Role::Assistant, name));
+    }
+    messages.push(ChatMessage::new(Role::User, question(&terms(keywords, SHOWN_KEYWORDS), &texts)));
     let options = GenerateOptions { max_tokens: Some(REPLY_TOKENS), ..GenerateOptions::default() };
     let generation = generator.generate(Prompt::Chat(&messages), &options, work.cancel, &mut |_| {})?;
     work.cancel.check()?;
     Ok(generation.text)
+}
+
+fn question(words: &str, texts: &str) -> String {
+    format!("Words that are frequent in this group: {words}.\n\nTexts of this group:\n{texts}\n\nName of the topic:")
 }
 
 /// The first terms, as a list.
@@ -117,9 +132,15 @@ fn terms(keywords: &[Keyword], count: usize) -> String {
     keywords.iter().take(count).map(|keyword| keyword.term.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The name in a reply; `None` when there is none: nothing, a sentence, or something too long.
+/// The name in a reply; `None` when there is none: nothing, a sentence, something too long, or a name that was shown.
 fn clean(reply: &str) -> Option<String> {
-    let line = reply.lines().map(bare).find(|line| !line.is_empty())?;
+    let first = reply.lines().find(|line| !bare(line).is_empty())?;
+    // A sentence around one quoted name: The topic is "Coffee".
+    let quoted: Vec<&str> = first.split(['"', '“', '”', '„']).collect();
+    let line = match quoted[..] {
+        [_, name, after] if after.chars().all(|c| c.is_whitespace() || c == '.') => bare(name),
+        _ => bare(first),
+    };
     // "Name: Coffee" and "Name of the topic: Coffee".
     let line = match line.split_once(':') {
         Some((before, after))
@@ -133,8 +154,9 @@ fn clean(reply: &str) -> Option<String> {
     let words = line.split_whitespace().count();
     let fits = (1..=MOST_WORDS).contains(&words) && line.chars().count() <= MOST_CHARACTERS;
     let is_name =
-        line.chars().any(char::is_alphabetic) && !line.contains(['.', '?', '!', ';', '<', '>', '{', '}', '|']);
-    (fits && is_name && !line.chars().any(char::is_control))
+        line.chars().any(char::is_alphabetic) && !line.contains(['.', '?', '!', ';', '<', '>', '{', '}', '|', '"']);
+    let shown = SHOWN_NAMES.iter().any(|(.., name)| line.eq_ignore_ascii_case(name));
+    (fits && is_name && !shown && !line.chars().any(char::is_control))
         .then(|| line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
@@ -186,6 +208,7 @@ mod tests {
             ("**Name of the topic: Green tea**", "Green tea"),
             ("- Dog's treats", "Dog's treats"),
             ("红茶", "红茶"),
+            ("The topic of this group is \"Dogs and Health\".", "Dogs and Health"),
         ];
         for (reply, name) in names {
             assert_eq!(clean(reply).as_deref(), Some(name), "{reply}");
@@ -198,6 +221,8 @@ mod tests {
             "Answer: coffee",
             "<think>",
             "12345",
+            "Car maintenance",
+            "The name is \"tea\" and the subject is \"tea\"",
             &"x".repeat(60),
         ];
         for reply in nothing {
