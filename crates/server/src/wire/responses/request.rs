@@ -353,6 +353,10 @@ mod tests {
         let expected = FileSearch { collection: "shop".to_owned(), passages: Some(20), results: false, filter: None };
         assert_eq!(search(&tool, &json!("auto")).unwrap(), Some(expected));
         assert!(search(&tool, &json!({"type": "file_search"})).unwrap().is_some());
+        let mut filtered = tool.clone();
+        filtered["filters"] = json!({"type": "gte", "key": "score", "value": 4});
+        let filter = search(&filtered, &json!("auto")).unwrap().unwrap().filter;
+        assert_eq!(filter, Some("score >= 4".parse().unwrap()));
         assert_eq!(search(&tool, &json!("none")).unwrap(), None);
         assert_eq!(request(&json!({"input": "hi"})).file_search().unwrap(), None);
         for (tool, param) in [
