@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::middleware::{access, admission, observe};
 use crate::routes::{
     answers, chat, cluster, collections, completions, documents, embeddings, files, fine_tuning, health, jobs, models,
-    moderations, page, recommend, responses, search,
+    moderations, page, predictors, recommend, responses, search,
 };
 use crate::state::{App, AppState};
 
@@ -67,6 +67,10 @@ fn api_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/collections/{name}/search", post(search::search)),
         ("/v1/collections/{name}/answers", post(answers::create)),
         ("/v1/collections/{name}/recommend", post(recommend::create)),
+        ("/v1/collections/{name}/classify", post(predictors::classify)),
+        ("/v1/collections/{name}/regress", post(predictors::regress)),
+        ("/v1/predictors", get(predictors::list)),
+        ("/v1/predictors/{name}", get(predictors::get).delete(predictors::delete)),
         ("/v1/collections/{name}/cluster", post(cluster::create)),
         ("/metrics", get(health::figures)),
     ]

@@ -1,4 +1,5 @@
-//! Predictors as bytes: a description in JSON with its length before it, then all numbers as 32-bit floats, little-endian.
+//! Predictors as bytes: a description in JSON with its length before it and the count of numbers in it, then the numbers as
+//! 32-bit floats, little-endian.
 
 use anser_core::{Error, ErrorKind};
 use anser_index::analysis::{LogisticModel, RidgeModel, Vectors};
@@ -43,7 +44,7 @@ impl Predictor {
                 (Description::Ridge { intercept: model.intercept(), range: *range }, model.weights())
             }
         };
-        let description = EngineError::store_json(&description)?;
+        let description = EngineError::store_json(&(description, values.len()))?;
         let length = u32::try_from(description.len())
             .map_err(|_| EngineError::invalid("save_as", "there are too many labelled documents to save"))?;
         let mut bytes = Vec::with_capacity(4 + description.len() + size_of_val(values));
@@ -71,7 +72,11 @@ impl Predictor {
         let classifier = |labels: Vec<String>, abstain_below, method| {
             Ok(Self::Classifier(Classifier { labels, abstain_below, method }))
         };
-        match EngineError::parse_stored(description, "predictor", name)? {
+        let (description, count): (Description, usize) = EngineError::parse_stored(description, "predictor", name)?;
+        if count != values.len() {
+            return Err(damaged());
+        }
+        match description {
             Description::Logistic { labels, abstain_below, intercepts } => {
                 let model = LogisticModel::from_parts(values, intercepts).map_err(|_| damaged())?;
                 if model.classes() != labels.len() {

@@ -14,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod models;
 pub(crate) mod moderations;
 pub(crate) mod page;
+pub(crate) mod predictors;
 pub(crate) mod recommend;
 pub(crate) mod responses;
 pub(crate) mod search;

@@ -14,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod models;
 pub(crate) mod moderations;
+pub(crate) mod predictors;
 pub(crate) mod responses;
 
 use serde_json::Value;

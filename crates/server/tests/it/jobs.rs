@@ -1,5 +1,6 @@
 //! Analyses as jobs: made, watched, moved and deleted over HTTP, and their results in every format.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use anser_engine::RunnerOptions;
@@ -132,7 +133,7 @@ async fn report_and_tables(service: &Service, id: &str) {
                 assert!(first["id"].as_str().unwrap().starts_with('d'));
             }
             "application/vnd.apache.parquet" => {
-                assert!(reply.body.starts_with(b"PAR1") && reply.body.ends_with(b"PAR1"))
+                assert!(reply.body.starts_with(b"PAR1") && reply.body.ends_with(b"PAR1"));
             }
             _ => assert!(reply.body.starts_with(&[0xff; 4]), "an Arrow stream begins with its mark"),
         }
@@ -153,8 +154,11 @@ async fn deleted(service: &Service, id: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_uploaded_file_is_analysed_without_a_collection() {
     let service = Service::new();
-    let csv: String = (0..12).map(|n| format!("r{n},a {} of colour {n}\n", ["kettle", "lamp"][n % 2])).collect();
-    let file = upload(&service, "user_data", "things.csv", format!("Key,Words\n{csv}").as_bytes()).await;
+    let mut csv = String::from("Key,Words\n");
+    for n in 0..12 {
+        writeln!(csv, "r{n},a {} of colour {n}", ["kettle", "lamp"][n % 2]).unwrap();
+    }
+    let file = upload(&service, "user_data", "things.csv", csv.as_bytes()).await;
     let body = json!({"type": "diversity", "file": file, "fields": {"id": "Key", "text": "Words"}});
     let id = create(&service, "/v1/jobs", &body).await;
     let runner = service.engine.run_jobs(&RunnerOptions::default());

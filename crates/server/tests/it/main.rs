@@ -18,6 +18,7 @@ mod models;
 mod moderations;
 mod official_client;
 mod page;
+mod predictors;
 mod recommend;
 mod responses;
 mod socket;
