@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use anser_core::CancelToken;
 
-use super::NearDuplicateOptions;
+use super::{LOOK_ROWS, NearDuplicateOptions};
 use crate::Result;
 use crate::analysis::directions::{gram, leading_directions, project};
 use crate::analysis::vectors::{Vectors, dot, sample_indices};
@@ -86,7 +86,10 @@ fn shorten(vectors: &Vectors, rows: &[usize], directions: &[f32], cancel: &Cance
     let count = directions.len() / vectors.dimension();
     let projected = project(vectors, directions, cancel)?;
     let mut values = Vec::with_capacity(rows.len() * (count + 1));
-    for &row in rows {
+    for (at, &row) in rows.iter().enumerate() {
+        if at.is_multiple_of(LOOK_ROWS) {
+            cancel.check()?;
+        }
         let (coordinates, vector) = (&projected[row * count..(row + 1) * count], vectors.row(row));
         let rest = squares(vector) - squares(coordinates);
         values.extend_from_slice(coordinates);

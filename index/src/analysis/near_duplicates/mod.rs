@@ -22,6 +22,8 @@ use crate::{IndexError, Result};
 const EXACT_UP_TO: usize = 300_000;
 /// Beyond, lists that each list is compared with.
 const VISITS: usize = 24;
+/// Rows that are read between two looks at the cancel token.
+const LOOK_ROWS: usize = 8192;
 /// Rows whose pairs are looked up to measure recall.
 const RECALL_ROWS: usize = 256;
 
@@ -75,7 +77,7 @@ pub fn near_duplicates(
         return Err(IndexError::invalid_param(message, "threshold"));
     }
     progress.start("comparing", Some(vectors.len() as u64), ProgressUnit::Items);
-    let (rows, copies) = group_copies(vectors);
+    let (rows, copies) = group_copies(vectors, cancel)?;
     let bound = Bound::new(vectors, &rows, options, cancel)?;
     let scan = Scan { vectors, rows: &rows, bound: &bound, threshold: options.threshold, cancel, progress };
     let mut forest = Forest::new(rows.len());
@@ -100,10 +102,13 @@ pub fn near_duplicates(
 }
 
 /// The first row of each distinct vector, and the others with the first of theirs. 0 and -0 are the same.
-fn group_copies(vectors: &Vectors) -> (Vec<usize>, Vec<(u32, u32)>) {
+fn group_copies(vectors: &Vectors, cancel: &CancelToken) -> Result<(Vec<usize>, Vec<(u32, u32)>)> {
     let mut seen: HashMap<u64, Vec<u32>> = HashMap::with_capacity(vectors.len());
     let (mut first, mut copies) = (Vec::new(), Vec::new());
     for (row, vector) in vectors.iter().enumerate() {
+        if row.is_multiple_of(LOOK_ROWS) {
+            cancel.check()?;
+        }
         let mut hasher = DefaultHasher::new();
         for value in vector {
             hasher.write_u32((value + 0.0).to_bits());
@@ -116,7 +121,7 @@ fn group_copies(vectors: &Vectors) -> (Vec<usize>, Vec<(u32, u32)>) {
             first.push(row);
         }
     }
-    (first, copies)
+    Ok((first, copies))
 }
 
 /// The share of the pairs of sampled rows that ended in one group.

@@ -122,6 +122,9 @@ fn improve(vectors: &Vectors, found: &Neighbours, cancel: &CancelToken) -> Resul
 
 /// The share of the true neighbours of sampled rows that were found; one as near as the farthest true one counts.
 pub(super) fn recall(vectors: &Vectors, found: &Neighbours, seed: u64, cancel: &CancelToken) -> Result<f64> {
+    if found.k() == 0 {
+        return Ok(1.0);
+    }
     let sample = sample_indices(vectors.len(), RECALL_ROWS, seed);
     let queries = vectors.gather(&sample);
     let truth = compare(&queries, vectors, found.k(), Itself::Listed(&sample), (cancel, &NoProgress))?;
@@ -130,5 +133,5 @@ pub(super) fn recall(vectors: &Vectors, found: &Neighbours, seed: u64, cancel: &
         let farthest = truth.of(at).1.last().copied().unwrap_or(1.0);
         hits += found.of(*row).1.iter().filter(|cosine| **cosine >= farthest - 1e-6).count();
     }
-    Ok(hits as f64 / (sample.len() * found.k()).max(1) as f64)
+    Ok(hits as f64 / (sample.len() * found.k()) as f64)
 }

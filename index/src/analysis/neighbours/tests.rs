@@ -123,7 +123,9 @@ fn neighbours_do_not_depend_on_the_threads() {
 #[test]
 fn few_rows_have_few_neighbours() {
     for exact in [true, false] {
-        let one = find(&around(1, 1, 4, 0.1, 0), 5, Some(exact)).neighbours;
+        let search = find(&around(1, 1, 4, 0.1, 0), 5, Some(exact));
+        assert_eq!(search.recall, (!exact).then_some(1.0));
+        let one = search.neighbours;
         assert_eq!((one.len(), one.k(), one.of(0).0.len()), (1, 0, 0));
         let two = find(&around(1, 2, 4, 0.1, 0), 5, Some(exact)).neighbours;
         assert_eq!((two.k(), two.of(0).0, two.of(1).0), (1, &[1][..], &[0][..]));
