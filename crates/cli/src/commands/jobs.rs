@@ -1,7 +1,7 @@
 //! `anser jobs`: everything that takes longer than a request.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -143,7 +143,7 @@ fn moved(job: &Job, terminal: &Terminal) -> Result<(), Failure> {
 fn progress(job: &Job) -> String {
     let JobProgress { stage, done, total, unit, eta_seconds, .. } = &job.progress;
     let count = match (total, stage) {
-        (Some(0), _) | (None, _) => String::new(),
+        (Some(0) | None, _) => String::new(),
         (Some(total), Some(_)) => format!("{:.0} %", 100.0 * *done as f64 / *total as f64),
         (Some(total), None) => format!("{done} of {total} {unit}"),
     };
@@ -260,7 +260,8 @@ impl ResultArgs {
             }
             let from = engine.job_result_path(&self.job, name)?;
             let mut source = std::fs::File::open(&from).map_err(|e| EngineError::io("open", &from, e))?;
-            let readable = !(name.ends_with(".png") && io::stdout().is_terminal());
+            let picture = Path::new(name).extension().is_some_and(|ending| ending == "png");
+            let readable = !(picture && io::stdout().is_terminal());
             return self.write(terminal, readable, |out| io::copy(&mut source, out).map(|_| ()));
         }
         let format = match (self.format, &self.out) {

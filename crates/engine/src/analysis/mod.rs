@@ -32,7 +32,7 @@ pub use formats::ResultFormat;
 pub use kind::AnalysisFigures;
 pub(crate) use kind::{AnalysisJobs, AnalysisParts, Work};
 pub use results::JobResult;
-pub(crate) use results::{REPORT, ResultFolder, TableWriter};
+pub(crate) use results::{REPORT, TableWriter};
 pub use source::AnalysisSource;
 pub(crate) use subject::Subject;
 

@@ -61,13 +61,12 @@ impl Subject {
     /// `InvalidInput` when there are no documents.
     pub(super) fn open(request: &AnalysisRequest, reading: &Reading<'_>) -> Result<Self, EngineError> {
         let (name, folder) = (request.source.name(), reading.folder);
-        let embedder = match fs::read_to_string(folder.join(MARK)) {
-            Ok(text) => EngineError::parse_stored::<Mark>(&text, "documents of", &name)?.embedder,
-            Err(_) => {
-                let embedder = collect(request, reading)?;
-                (reading.checkpoint)()?;
-                embedder
-            }
+        let embedder = if let Ok(text) = fs::read_to_string(folder.join(MARK)) {
+            EngineError::parse_stored::<Mark>(&text, "documents of", &name)?.embedder
+        } else {
+            let embedder = collect(request, reading)?;
+            (reading.checkpoint)()?;
+            embedder
         };
         let vectors = Vectors::map(&folder.join(VECTORS), embedder.dimension)?;
         let rows = RowFile::new(folder.join(ROWS));
@@ -172,7 +171,7 @@ fn write(
 ) -> Result<EmbedderInfo, EngineError> {
     let (folder, progress) = (reading.folder, reading.progress);
     let embedder = collection.embedder().clone();
-    progress.start("reading documents", Some(collection.info()?.documents as u64), ProgressUnit::Items);
+    progress.start("reading documents", Some(collection.info()?.documents), ProgressUnit::Items);
     let mut vectors = VectorFile::create(&folder.join(VECTORS), embedder.dimension)?;
     let mut rows = RowWriter::create(&folder.join(ROWS))?;
     let (mut read, mut failure) = (0_u64, None);

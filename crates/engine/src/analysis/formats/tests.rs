@@ -11,7 +11,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::ResultFolder;
+use super::super::results::ResultFolder;
 use super::*;
 
 /// One row of every type that tables have.
@@ -34,7 +34,9 @@ fn table(rows: &[Row]) -> RecordBatch {
     for row in rows {
         match &row.keywords {
             Some(texts) => {
-                texts.iter().for_each(|text| keywords.values().append_value(text));
+                for text in texts {
+                    keywords.values().append_value(text);
+                }
                 keywords.append(true);
             }
             None => keywords.append(false),
@@ -159,7 +161,7 @@ proptest! {
     fn whatever_is_written_is_read_again(rows in proptest::collection::vec(row(), 0..8)) {
         let batch = table(&rows);
         let schema = batch.schema();
-        let parquet = bytes_reader(written(&rows, ResultFormat::Parquet));
+        let parquet = bytes_reader(&written(&rows, ResultFormat::Parquet));
         prop_assert_eq!(format!("{:?}", whole(parquet, &schema)), format!("{batch:?}"));
         let arrow = written(&rows, ResultFormat::Arrow);
         let stream = StreamReader::try_new(arrow.as_slice(), None).unwrap();
@@ -184,9 +186,9 @@ proptest! {
     }
 }
 
-fn bytes_reader(bytes: Vec<u8>) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> {
+fn bytes_reader(bytes: &[u8]) -> impl Iterator<Item = Result<RecordBatch, ArrowError>> + use<> {
     let mut file = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut file, &bytes).unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
     ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap()
 }
 
