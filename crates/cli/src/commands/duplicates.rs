@@ -160,7 +160,11 @@ fn print(terminal: &Terminal, report: &DuplicateReport) -> Result<(), Failure> {
         }
         let named = group.members.iter().filter(|member| !member.exact_copy).count();
         let rest = group.documents - named - group.exact_copies;
-        let copies = (group.exact_copies > 0).then(|| format!("{} exact copies", group.exact_copies));
+        let copies = match group.exact_copies {
+            0 => None,
+            1 => Some("1 exact copy".to_owned()),
+            copies => Some(format!("{copies} exact copies")),
+        };
         let rest = (rest > 0).then(|| format!("{rest} more"));
         let more: Vec<String> = copies.into_iter().chain(rest).collect();
         if !more.is_empty() {
