@@ -155,7 +155,7 @@ impl ClusterOptions {
         let density =
             [("min_cluster_size", self.min_cluster_size.is_some()), ("min_samples", self.min_samples.is_some())];
         if self.assign.is_some()
-            && let Some(name) = given(&count).or(given(&density))
+            && let Some(name) = given(&count).or(given(&density)).or(given(&[("name_with", self.name_with.is_some())]))
         {
             let message = format!("assign takes the clusters of another job as they are; leave out {name}");
             return Err(EngineError::invalid(name, message));
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn options_out_of_range_or_without_effect_are_refused() {
-        let refused: [(&str, &str); 14] = [
+        let refused: [(&str, &str); 15] = [
             (r#"{"k": 0}"#, "k"),
             (r#"{"k": 4, "k_max": 9}"#, "k"),
             (r#"{"k_min": 1}"#, "k_min"),
@@ -243,6 +243,7 @@ mod tests {
             (r#"{"algorithm": "hdbscan", "min_samples": 0}"#, "min_samples"),
             (r#"{"min_samples": 4}"#, "min_samples"),
             (r#"{"assign": "job-1", "k": 4}"#, "k"),
+            (r#"{"assign": "job-1", "name_with": "m"}"#, "name_with"),
             (r#"{"keywords": 1000}"#, "keywords"),
             (r#"{"stability_runs": 1}"#, "stability_runs"),
         ];
