@@ -1,5 +1,7 @@
 //! Recommendations from a real store, against a plain loop over all documents.
 
+#![expect(clippy::unwrap_used, reason = "what the tests share ends the test that called it")]
+
 use anser_core::{AttributeValue, Attributes, CancelToken, Document, DocumentId, Embedding, ErrorKind, NoProgress};
 use anser_engine::recommend::{Example, ExampleKind, RecommendRequest, RecommendStrategy};
 use anser_engine::{AnswerRequest, Collection, Engine, SearchRequest};
@@ -41,10 +43,9 @@ fn names(engine: &Engine, request: &RecommendRequest) -> Vec<String> {
     reply.hits.into_iter().map(|hit| hit.id.to_string()).collect()
 }
 
-/// The document's id and the largest of `score` over its chunks' vectors, best first.
+/// Every document of one chunk with its score, best first.
 fn naive(collection: &Collection, score: impl Fn(&Embedding) -> f32) -> Vec<(String, f32)> {
-    // A chunk's vector is what a search for that chunk alone knows; all documents but `long` have one chunk, whose
-    // vector is the document's.
+    // All documents but `long` have one chunk, whose vector is the document's.
     let mut found: Vec<(String, f32)> = Vec::new();
     collection
         .scan(None, &mut |scanned| {
