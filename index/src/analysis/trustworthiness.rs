@@ -96,7 +96,8 @@ mod tests {
             .collect();
         let vectors = Vectors::from_embeddings(&circle).unwrap();
         let truth: Vec<[f32; 2]> = vectors.iter().map(|v| [v[0], v[1]]).collect();
-        let measure = |points: &[[f32; 2]]| trustworthiness(&vectors, points, 5, 0, &CancelToken::new()).unwrap().unwrap();
+        let measure =
+            |points: &[[f32; 2]]| trustworthiness(&vectors, points, 5, 0, &CancelToken::new()).unwrap().unwrap();
         assert!(measure(&truth) > 0.999, "{}", measure(&truth));
         let mut random = ChaCha8Rng::seed_from_u64(5);
         let noise: Vec<[f32; 2]> = truth.iter().map(|_| [random.random(), random.random()]).collect();

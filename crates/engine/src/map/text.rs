@@ -37,8 +37,8 @@ pub(crate) fn fit_text(text: &str, size: f32, width: f32) -> String {
     format!("{}…", cut.trim_end_matches([' ', ',', ';', ':']))
 }
 
-/// `text` in at most `lines` lines of at most `width` each: broken at spaces, inside a word only when a line holds no
-/// space, and cut with an ellipsis when it is too long. At least one line.
+/// `text` in at most `lines` lines of at most `width` each: broken at spaces and after `_`, `-` and `/`, inside a word only
+/// when a line holds none of these, and cut with an ellipsis when it is too long. At least one line.
 pub(super) fn wrap_text(text: &str, size: f32, width: f32, lines: usize) -> Vec<String> {
     let mut out = Vec::new();
     let mut rest = text.trim();
@@ -52,8 +52,10 @@ pub(super) fn wrap_text(text: &str, size: f32, width: f32, lines: usize) -> Vec<
                 end = at;
                 break;
             }
-            if c == ' ' {
-                space = Some(at);
+            match c {
+                ' ' => space = Some(at),
+                '_' | '-' | '/' => space = Some(at + 1),
+                _ => {}
             }
         }
         // A line narrower than one character would never end.
@@ -120,6 +122,7 @@ mod tests {
         let two = wrap_text("strong coffee from dark beans of the hills", 10.0, 90.0, 2);
         assert!(two.len() == 2 && two[1].starts_with("from") && two[1].ends_with('…'), "{two:?}");
         assert_eq!(wrap_text("", 10.0, 90.0, 2), [""]);
+        assert_eq!(wrap_text("card_payment_fee_charged", 10.0, 90.0, 3), ["card_payment_", "fee_charged"]);
         for line in wrap_text("咖啡豆的味道很好很好很好", 10.0, 45.0, 9) {
             assert!(line.chars().count() <= 4);
         }
