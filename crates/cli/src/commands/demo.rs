@@ -54,8 +54,7 @@ impl DemoArgs {
             let stop = stop.clone();
             move || stop.stop(StopReason::Cancel)
         });
-        let demo =
-            Demo { engine: &engine, terminal, progress: progress.as_ref(), cancel: &stop.token(), stop: &stop };
+        let demo = Demo { engine: &engine, terminal, progress: progress.as_ref(), cancel: &stop.token(), stop: &stop };
 
         demo.heading("1. Index the shop's FAQ and its reviews")?;
         let faq = demo.ingest(FAQ_COLLECTION, FileFormat::Jsonl, FAQ)?;
