@@ -101,8 +101,11 @@ pub fn near_duplicates(
     Ok(NearDuplicates { groups, pairs, exact, recall, compared })
 }
 
+/// Rows of distinct vectors, and pairs of one of these with a copy of it.
+type Copies = (Vec<usize>, Vec<(u32, u32)>);
+
 /// The first row of each distinct vector, and the others with the first of theirs. 0 and -0 are the same.
-fn group_copies(vectors: &Vectors, cancel: &CancelToken) -> Result<(Vec<usize>, Vec<(u32, u32)>)> {
+fn group_copies(vectors: &Vectors, cancel: &CancelToken) -> Result<Copies> {
     let mut seen: HashMap<u64, Vec<u32>> = HashMap::with_capacity(vectors.len());
     let (mut first, mut copies) = (Vec::new(), Vec::new());
     for (row, vector) in vectors.iter().enumerate() {
