@@ -98,7 +98,9 @@ fn vectors(task: &DuplicatesTask, count: usize, seed: u64) -> Result<Vectors, Be
             *copy = original + scale * noise;
         }
         let norm = copy.iter().map(|v| v * v).sum::<f32>().sqrt();
-        copy.iter_mut().for_each(|v| *v /= norm);
+        for value in copy.iter_mut() {
+            *value /= norm;
+        }
     }
     Ok(Vectors::new(values, dimension)?)
 }
@@ -106,23 +108,26 @@ fn vectors(task: &DuplicatesTask, count: usize, seed: u64) -> Result<Vectors, Be
 /// The connected components of pairs, each in rising order, in the form of [`NearDuplicates::groups`].
 fn groups(pairs: &[(u32, u32)]) -> Vec<Vec<u32>> {
     let mut parents: HashMap<u32, u32> = HashMap::new();
-    fn root(parents: &mut HashMap<u32, u32>, mut at: u32) -> u32 {
-        while let Some(&parent) = parents.get(&at).filter(|parent| **parent != at) {
-            at = parent;
-        }
-        at
-    }
     for &(a, b) in pairs {
-        let (a, b) = (root(&mut parents, a), root(&mut parents, b));
+        let (a, b) = (root(&parents, a), root(&parents, b));
         parents.insert(a.max(b), a.min(b));
         parents.entry(a.min(b)).or_insert(a.min(b));
     }
-    let members: Vec<u32> = parents.keys().copied().collect();
     let mut groups: HashMap<u32, Vec<u32>> = HashMap::new();
-    for member in members {
-        groups.entry(root(&mut parents, member)).or_default().push(member);
+    for &member in parents.keys() {
+        groups.entry(root(&parents, member)).or_default().push(member);
     }
     let mut groups: Vec<Vec<u32>> = groups.into_values().collect();
-    groups.iter_mut().for_each(|group| group.sort_unstable());
+    for group in &mut groups {
+        group.sort_unstable();
+    }
     groups
+}
+
+/// The first of those that are linked with `at`; it is its own parent, or has none yet.
+fn root(parents: &HashMap<u32, u32>, mut at: u32) -> u32 {
+    while let Some(&parent) = parents.get(&at).filter(|parent| **parent != at) {
+        at = parent;
+    }
+    at
 }

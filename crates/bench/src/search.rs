@@ -216,7 +216,8 @@ struct Searching<'a> {
 impl<'a> Searching<'a> {
     fn ours(self, collection: &'a Arc<Collection>) -> Result<Contender<'a>, BenchError> {
         let search = move |ef: usize| -> Result<(f64, Vec<Vec<usize>>), BenchError> {
-            let params = SearchParams { exact: Some(false), ef_search: Some(ef), ..SearchParams::new(self.task.k.get()) };
+            let params =
+                SearchParams { exact: Some(false), ef_search: Some(ef), ..SearchParams::new(self.task.k.get()) };
             let started = Instant::now();
             let outcomes = self
                 .data

@@ -89,7 +89,8 @@ impl Engine {
         let analyses =
             Analysis::KINDS.map(|kind| Box::new(AnalysisJobs { kind, parts: Arc::clone(&parts) }) as Box<dyn JobKind>);
         let kinds = fine_tuning.into_iter().chain(analyses).collect();
-        let jobs = Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds, MemoryBudget::new(job_memory_bytes))?);
+        let jobs =
+            Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds, MemoryBudget::new(job_memory_bytes))?);
         let moderation = ModerationFilter::new(data.root());
         Ok(Self {
             data: data.clone(),

@@ -47,7 +47,15 @@ pub struct SearchRequest {
 
 impl Default for SearchRequest {
     fn default() -> Self {
-        Self { query: String::new(), vector: None, limit: 10, rerank: false, exact: None, min_score: None, filter: None }
+        Self {
+            query: String::new(),
+            vector: None,
+            limit: 10,
+            rerank: false,
+            exact: None,
+            min_score: None,
+            filter: None,
+        }
     }
 }
 

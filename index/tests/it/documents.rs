@@ -216,7 +216,11 @@ fn scan_gives_each_document_with_the_mean_of_its_chunks() {
         ],
     );
     let mut scanned = Vec::new();
-    collection.scan(None, &mut |document| Ok(scanned.push(document))).unwrap();
+    let mut take = |document| {
+        scanned.push(document);
+        Ok(())
+    };
+    collection.scan(None, &mut take).unwrap();
     let names: Vec<&str> = scanned.iter().map(|s| s.document.id.as_str()).collect();
     assert_eq!(names, ["a", "b", "odd"]);
     assert_eq!(scanned[0].embedding, axis(2));

@@ -16,6 +16,7 @@ mod duplicates;
 mod interrupted;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;
+mod predictors;
 mod served;
 mod support;
 mod tuning;

@@ -155,7 +155,7 @@ impl ClassifierOptions {
             evaluation,
             saved: None,
         };
-        report.saved = self.save(work, &report, Predictor::Classifier(classifier))?;
+        report.saved = self.save(work, &report, &Predictor::Classifier(classifier))?;
         work.results.report(&report)
     }
 
@@ -163,7 +163,7 @@ impl ClassifierOptions {
         &self,
         work: &Work<'_>,
         report: &ClassifierReport,
-        predictor: Predictor,
+        predictor: &Predictor,
     ) -> Result<Option<SavedAs>, EngineError> {
         let Some(name) = &self.save_as else { return Ok(None) };
         let evaluation = report.evaluation.as_ref();
@@ -183,7 +183,7 @@ impl ClassifierOptions {
             embedder: &work.subject.embedder,
             job: work.job,
             summary,
-            predictor: &predictor,
+            predictor,
         })?;
         Ok(Some(saved))
     }

@@ -148,7 +148,9 @@ fn resample(scored: &[Scored], classes: usize, seed: u64, cancel: &CancelToken) 
 
 fn majority(names: &[String], scored: &[Scored]) -> MajorityBaseline {
     let mut counts = vec![0_usize; names.len()];
-    scored.iter().for_each(|scored| counts[scored.class] += 1);
+    for scored in scored {
+        counts[scored.class] += 1;
+    }
     let most = (0..counts.len()).rev().max_by_key(|class| counts[*class]).unwrap_or_default();
     let figures = Classification::of_classes(names, scored.iter().map(|scored| (Some(most), scored.class)));
     MajorityBaseline {
@@ -161,7 +163,9 @@ fn majority(names: &[String], scored: &[Scored]) -> MajorityBaseline {
 
 fn confusion(names: &[String], scored: &[Scored]) -> ConfusionMatrix {
     let mut counts = vec![vec![0; names.len()]; names.len()];
-    scored.iter().for_each(|scored| counts[scored.class][scored.predicted] += 1);
+    for scored in scored {
+        counts[scored.class][scored.predicted] += 1;
+    }
     ConfusionMatrix { labels: names.to_vec(), counts }
 }
 

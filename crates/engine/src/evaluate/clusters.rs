@@ -88,6 +88,7 @@ impl ClusterEvaluationOptions {
 
     /// Memory that the run takes beside the mapped vectors, in bytes: a copy of the labelled ones, and what clustering
     /// keeps of each.
+    #[expect(clippy::unused_self, reason = "every kind of analysis is asked alike")]
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
         rows * (4 * dimension as u64 + 64)
     }

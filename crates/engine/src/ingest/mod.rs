@@ -30,8 +30,8 @@ use anser_index::{Collection, Store};
 
 pub use format::FileFormat;
 pub use options::{FieldMapping, IngestOptions};
-pub(crate) use whole::embed_whole;
 pub use report::{AttributeField, IngestReport, LISTED_ROW_ERRORS, ResolvedField, ResolvedFields, RowError};
+pub(crate) use whole::embed_whole;
 
 use crate::engine::collection_for_embedder;
 use crate::{Engine, EngineError, ServedModels};

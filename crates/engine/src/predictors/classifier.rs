@@ -126,7 +126,9 @@ impl Method {
                     }
                 }
                 let total: f64 = shares.iter().sum();
-                shares.iter_mut().for_each(|share| *share /= total.max(f64::MIN_POSITIVE));
+                for share in &mut shares {
+                    *share /= total.max(f64::MIN_POSITIVE);
+                }
                 each(&shares);
             }
         }

@@ -50,7 +50,9 @@ impl Predictor {
         let mut bytes = Vec::with_capacity(4 + description.len() + size_of_val(values));
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(description.as_bytes());
-        values.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        for value in values {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
         Ok(bytes)
     }
 

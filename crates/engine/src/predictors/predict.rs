@@ -106,6 +106,7 @@ impl PredictOptions {
     }
 
     /// Memory that the run takes beside the mapped vectors, in bytes.
+    #[expect(clippy::unused_self, reason = "every kind of analysis is asked alike")]
     pub(crate) fn memory_bytes(&self, rows: u64, dimension: usize) -> u64 {
         // A class and a probability for each document; a block of documents with their neighbours or probabilities.
         rows * 16 + (64 << 20) + dimension as u64 * (1 << 14)
@@ -128,7 +129,7 @@ impl PredictOptions {
         work.progress.finish();
         write_documents(work, "documents", predicted.fields(), &mut |range| predicted.arrays(range))?;
         let written = match (&self.write_to, collection) {
-            (Some(name), Some(collection)) => Some(self.write_back(work, name, &collection, &predicted)?),
+            (Some(name), Some(collection)) => Some(Self::write_back(work, name, &collection, &predicted)?),
             _ => None,
         };
         work.results.report(&predicted.report(work, saved, written))
@@ -155,7 +156,6 @@ impl PredictOptions {
     }
 
     fn write_back(
-        &self,
         work: &Work<'_>,
         attribute: &str,
         collection: &anser_index::Collection,

@@ -19,7 +19,9 @@ impl Regressor {
     pub(crate) fn values(&self, vectors: &Vectors, cancel: &CancelToken) -> Result<Vec<f64>, EngineError> {
         let mut values = self.model.predict(vectors, cancel)?;
         if let Some((low, high)) = self.range {
-            values.iter_mut().for_each(|value| *value = value.max(low).min(high));
+            for value in &mut values {
+                *value = value.max(low).min(high);
+            }
         }
         Ok(values)
     }

@@ -176,7 +176,7 @@ impl RegressorOptions {
         };
         write(work, &numbers, &found)?;
         draw(work, &report, &numbers, &found)?;
-        report.saved = self.save(work, &report, Predictor::Regressor(Regressor { model, range }))?;
+        report.saved = self.save(work, &report, &Predictor::Regressor(Regressor { model, range }))?;
         work.results.report(&report)
     }
 
@@ -262,7 +262,7 @@ impl RegressorOptions {
         &self,
         work: &Work<'_>,
         report: &RegressorReport,
-        predictor: Predictor,
+        predictor: &Predictor,
     ) -> Result<Option<SavedAs>, EngineError> {
         let Some(name) = &self.save_as else { return Ok(None) };
         let evaluation = &report.evaluation;
@@ -281,7 +281,7 @@ impl RegressorOptions {
             embedder: &work.subject.embedder,
             job: work.job,
             summary,
-            predictor: &predictor,
+            predictor,
         })?;
         Ok(Some(saved))
     }

@@ -89,7 +89,7 @@ struct WirePrediction {
     index: usize,
     /// `null` when the classifier abstained; not there for a regression.
     #[serde(skip_serializing_if = "Option::is_none")]
-    label: Option<Option<String>>,
+    label: Option<Value>,
     /// The number of a regression.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<f64>,
@@ -107,7 +107,7 @@ impl From<TextPredictions> for PredictReply {
         let classifies = predictor.kind.classifies();
         let one = |(index, prediction): (usize, anser_engine::predictors::Prediction)| WirePrediction {
             index,
-            label: classifies.then_some(prediction.label),
+            label: classifies.then(|| prediction.label.into()),
             value: prediction.value,
             probability: prediction.probability,
             scores: labels.iter().cloned().zip(prediction.scores.into_iter().map(Value::from)).collect(),

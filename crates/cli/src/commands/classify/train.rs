@@ -58,8 +58,8 @@ pub(crate) struct TrainArgs {
     /// Neighbours that vote (nearest)
     #[arg(long, default_value_t = 10, value_name = "N")]
     k: usize,
-    /// Values of C to choose from (logistic); larger means weaker regularisation
-    #[arg(long = "c", value_name = "NUMBERS", value_delimiter = ',', default_values_t = [0.1, 1.0, 10.0, 100.0])]
+    /// Values of C to choose from, rising (logistic) [default: 0.1 to 1000]; larger means weaker regularisation
+    #[arg(long = "c", value_name = "NUMBERS", value_delimiter = ',')]
     inverse_regularization: Vec<f64>,
     /// Every class counts the same, however few documents it has (logistic)
     #[arg(long)]
@@ -139,11 +139,15 @@ impl TrainArgs {
                 }
             }
         }
+        let defaults = ClassifierOptions::default();
         Ok(ClassifierOptions {
             method,
             label: self.label.clone(),
             labels,
-            inverse_regularization: self.inverse_regularization.clone(),
+            inverse_regularization: match &self.inverse_regularization[..] {
+                [] => defaults.inverse_regularization,
+                given => given.to_vec(),
+            },
             class_weights: if self.balanced { ClassBalance::Balanced } else { ClassBalance::Uniform },
             k: self.k,
             evaluation: self.held_out.map_or(EvaluationMethod::Folds(self.folds), EvaluationMethod::HeldOut),
@@ -151,7 +155,7 @@ impl TrainArgs {
             abstain_below: self.abstain_below,
             seed: self.seed,
             save_as: self.save.clone(),
-            ..ClassifierOptions::default()
+            temperature: defaults.temperature,
         })
     }
 }

@@ -45,7 +45,10 @@ fn a_planted_number_is_found_and_beats_the_mean() {
         assert!(found.mean_squared_error.low < found.mean_squared_error.mean);
         assert_eq!((report.documents, report.labelled), (120, 117));
         assert_eq!(report.missing + report.not_numeric, 3);
-        assert_eq!((report.tried.len(), report.tried.iter().any(|tried| tried.alpha == report.alpha)), (11, true));
+        assert_eq!(
+            (report.tried.len(), report.tried.iter().any(|tried| (tried.alpha - report.alpha).abs() < 1e-12)),
+            (11, true)
+        );
 
         let mut out = Vec::new();
         bench.engine.write_job_table(&job.id, "documents", ResultFormat::Json, &mut out).unwrap();
