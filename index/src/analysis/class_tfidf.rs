@@ -274,7 +274,9 @@ mod tests {
             (0..600_u32).map(|at| (at % 3, format!("topic{} word{} shared", at % 3, at % 17))).collect();
         let (mut together, mut alone) = (ClassTfidf::new(3), ClassTfidf::new(3));
         together.add(&texts).unwrap();
-        texts.iter().for_each(|text| alone.add(std::slice::from_ref(text)).unwrap());
+        for text in &texts {
+            alone.add(std::slice::from_ref(text)).unwrap();
+        }
         assert_eq!(together.keywords(9), alone.keywords(9));
         assert_eq!(together.keywords(1)[2][0].term, "topic2");
     }
