@@ -34,6 +34,8 @@ pub struct ServerOptions {
     pub filter_replies: bool,
     /// Whether the models are loaded as soon as the service starts rather than at the first request.
     pub preload: bool,
+    /// Analyses that run at the same time, at least 1. Beside them runs one training.
+    pub analyses: usize,
 }
 
 impl Default for ServerOptions {
@@ -50,6 +52,7 @@ impl Default for ServerOptions {
             shutdown_grace: Duration::from_secs(30),
             filter_replies: false,
             preload: true,
+            analyses: 1,
         }
     }
 }

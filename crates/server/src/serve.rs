@@ -43,7 +43,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(|source| ServerError::Serve { source })?;
     options.validate_for(address)?;
     let (grace, preload) = (options.shutdown_grace, options.preload);
-    let jobs = engine.run_jobs(&RunnerOptions::default());
+    let jobs = engine.run_jobs(&RunnerOptions { analyses: options.analyses });
     let app = App::new(engine, options);
     let loading = preload.then(|| tokio::spawn(load_models(Arc::clone(&app))));
 

@@ -25,6 +25,9 @@ pub(crate) struct ServeArgs {
     /// Withhold replies that the content filter finds harmful
     #[arg(long, env = env::FILTER_REPLIES, value_parser = FalseyValueParser::new())]
     filter_replies: bool,
+    /// Analyses that run at the same time; beside them runs one training
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    analyses: u8,
 }
 
 impl ServeArgs {
@@ -33,6 +36,7 @@ impl ServeArgs {
         let options = ServerOptions {
             listen: self.listen.unwrap_or(settings.listen),
             filter_replies: self.filter_replies || settings.filter_replies,
+            analyses: usize::from(self.analyses),
             ..ServerOptions::default()
         };
         run_server(engine, options, terminal)

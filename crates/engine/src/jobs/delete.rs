@@ -62,7 +62,7 @@ impl Jobs {
     /// Removes what ended and deleted jobs left.
     pub(super) fn sweep(&self) -> Result<(), EngineError> {
         for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
-            for id in self.database.read(|connection| record::in_state(connection, state))? {
+            for (id, _) in self.database.read(|connection| record::in_state(connection, state))? {
                 let left = self.work_folder(&id)?.exists()
                     || (state != JobState::Succeeded && self.data.job_results(&id)?.exists());
                 if left && JobLock::try_take(&self.data, &id)?.is_some() {

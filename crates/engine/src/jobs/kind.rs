@@ -20,11 +20,26 @@ pub(crate) enum JobEnd {
     Stopped,
 }
 
+/// Jobs of one lane wait for each other, and for none of another lane: an analysis of seconds does not wait for a training
+/// of hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum JobLane {
+    /// Uses all processors for minutes to hours; one at a time.
+    Training,
+    /// Everything else.
+    Analysis,
+}
+
 /// One kind of job. Its methods may be called again for the same job in another process: after a pause, and after a crash
 /// at any point.
 pub(crate) trait JobKind: Send + Sync {
     /// Name in the table of jobs.
     fn name(&self) -> &'static str;
+
+    /// Which jobs it waits for.
+    fn lane(&self) -> JobLane {
+        JobLane::Analysis
+    }
 
     /// Checks what the job was given. Called for jobs that begin as `validating`; after `Ok` they are queued.
     fn validate(&self, context: &JobContext<'_>) -> Result<(), EngineError>;

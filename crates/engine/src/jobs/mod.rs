@@ -32,7 +32,7 @@ pub(crate) use events::{append as append_event, last_step, metrics as step_metri
 #[cfg(test)]
 pub(crate) use faults::with_faults;
 pub(crate) use faults::{Moment, pass};
-pub(crate) use kind::{JobEnd, JobKind};
+pub(crate) use kind::{JobEnd, JobKind, JobLane};
 pub(crate) use memory::{MemoryBudget, in_words};
 pub(crate) use record::{write_detail, write_done};
 pub use runner::{JobRunner, RunnerOptions};

@@ -127,7 +127,8 @@ pub(crate) fn write_done(connection: &Connection, key: i64, done: u64, unit: &st
 }
 
 /// Jobs in a state, oldest first.
-pub(super) fn in_state(connection: &Connection, state: JobState) -> Result<Vec<String>, EngineError> {
-    let mut statement = connection.prepare_cached("SELECT id FROM jobs WHERE state = ?1 ORDER BY key")?;
-    Ok(statement.query_map([state.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+pub(super) fn in_state(connection: &Connection, state: JobState) -> Result<Vec<(String, String)>, EngineError> {
+    let mut statement = connection.prepare_cached("SELECT id, kind FROM jobs WHERE state = ?1 ORDER BY key")?;
+    let pairs = statement.query_map([state.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(pairs.collect::<Result<_, _>>()?)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anser_core::{StopReason, StopSignal};
 
-use super::{JobState, Jobs};
+use super::{JobLane, JobState, Jobs};
 use crate::EngineError;
 
 /// How often a worker without work looks for some that another process made.
@@ -23,13 +23,13 @@ const SHUTDOWN: Duration = Duration::from_secs(8);
 /// How jobs are run in the background.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunnerOptions {
-    /// Jobs that run at the same time, at least 1. One training uses all processors by itself.
-    pub workers: usize,
+    /// Analyses that run at the same time, at least 1. Beside them runs one training.
+    pub analyses: usize,
 }
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { workers: 1 }
+        Self { analyses: 1 }
     }
 }
 
@@ -57,17 +57,18 @@ impl JobRunner {
                 Err(error) => tracing::error!(%error, "a thread for jobs could not be started"),
             }
         };
-        for worker in 0..options.workers.max(1) {
+        let analyses = (0..options.analyses.max(1)).map(|at| (format!("analysis-{at}"), JobLane::Analysis));
+        for (name, lane) in analyses.chain([("training".to_owned(), JobLane::Training)]) {
             let (jobs, stop) = (Arc::clone(jobs), stop.clone());
-            let body = move || repeat(&jobs, &stop, LOOK, || jobs.run_oldest(JobState::Queued, &stop));
-            spawn(format!("job-{worker}"), Box::new(body));
+            let body = move || repeat(&jobs, &stop, LOOK, || jobs.run_oldest(JobState::Queued, Some(lane), &stop));
+            spawn(name, Box::new(body));
         }
         let validator = (Arc::clone(jobs), stop.clone());
         spawn(
             "job-validation".to_owned(),
             Box::new(move || {
                 let (jobs, stop) = validator;
-                repeat(&jobs, &stop, LOOK, || jobs.run_oldest(JobState::Validating, &stop));
+                repeat(&jobs, &stop, LOOK, || jobs.run_oldest(JobState::Validating, None, &stop));
             }),
         );
         let recovery = (Arc::clone(jobs), stop.clone());

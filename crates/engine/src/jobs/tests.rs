@@ -25,11 +25,18 @@ struct Actor {
 }
 
 /// A kind whose actor the test keeps.
-struct Acting(Arc<Actor>);
+struct Acting(Arc<Actor>, JobLane);
 
 impl JobKind for Acting {
     fn name(&self) -> &'static str {
-        "acting"
+        match self.1 {
+            JobLane::Analysis => "acting",
+            JobLane::Training => "acting for long",
+        }
+    }
+
+    fn lane(&self) -> JobLane {
+        self.1
     }
 
     fn validate(&self, context: &JobContext<'_>) -> Result<(), EngineError> {
@@ -106,9 +113,9 @@ impl World {
     fn open(folder: &TempDir, actor: &Arc<Actor>) -> Arc<Jobs> {
         let data = DataDir::open(folder.path()).unwrap();
         let database = Arc::new(ControlDatabase::open(&data.control_database()).unwrap());
-        Arc::new(
-            Jobs::open(database, data, vec![Box::new(Acting(Arc::clone(actor)))], MemoryBudget::new(u64::MAX)).unwrap(),
-        )
+        let kind = |lane| Box::new(Acting(Arc::clone(actor), lane)) as Box<dyn JobKind>;
+        let kinds = vec![kind(JobLane::Analysis), kind(JobLane::Training)];
+        Arc::new(Jobs::open(database, data, kinds, MemoryBudget::new(u64::MAX)).unwrap())
     }
 
     fn other_process(&self) -> Arc<Jobs> {
@@ -116,8 +123,12 @@ impl World {
     }
 
     fn make(&self, state: JobState, request: serde_json::Value) -> String {
+        self.make_of("acting", state, request)
+    }
+
+    fn make_of(&self, kind: &'static str, state: JobState, request: serde_json::Value) -> String {
         let id = new_id("job");
-        let job = NewJob { id: &id, kind: "acting", state, request, detail: json!({}), unit: "steps", files: vec![] };
+        let job = NewJob { id: &id, kind, state, request, detail: json!({}), unit: "steps", files: vec![] };
         self.jobs.database.write(|tx| Jobs::insert(tx, &job)).unwrap();
         self.jobs.announce();
         id
@@ -173,6 +184,21 @@ impl World {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
+}
+
+#[test]
+fn an_analysis_does_not_wait_for_a_training_and_two_trainings_wait_for_each_other() {
+    let world = World::new();
+    let runner = JobRunner::start(&world.jobs, &RunnerOptions::default(), || {});
+    let training = world.make_of("acting for long", JobState::Queued, json!({"run": "hang"}));
+    world.wait_until(&training, JobState::Running);
+    let next = world.make_of("acting for long", JobState::Queued, json!({}));
+    let analysis = world.queued("");
+    world.wait_until(&analysis, JobState::Succeeded);
+    assert_eq!(world.state(&next), JobState::Queued);
+    world.jobs.cancel(&training).unwrap();
+    world.wait_until(&next, JobState::Succeeded);
+    runner.shutdown();
 }
 
 #[test]

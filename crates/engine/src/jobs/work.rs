@@ -14,7 +14,8 @@ use super::kind::Completion;
 use super::line::{Line, unit_of};
 use super::lock::JobLock;
 use super::{
-    EventLevel, Job, JobContext, JobEnd, JobEvent, JobFailure, JobKind, JobState, JobWish, Jobs, events, record,
+    EventLevel, Job, JobContext, JobEnd, JobEvent, JobFailure, JobKind, JobLane, JobState, JobWish, Jobs, events,
+    record,
 };
 use crate::EngineError;
 
@@ -46,16 +47,25 @@ impl Jobs {
     /// Works at the oldest job that waits, those to be validated first. `stop` puts it back.
     pub(crate) fn run_next(&self, stop: &StopSignal) -> Result<Option<Job>, EngineError> {
         for state in [JobState::Validating, JobState::Queued] {
-            if let Some(job) = self.run_oldest(state, stop)? {
+            if let Some(job) = self.run_oldest(state, None, stop)? {
                 return Ok(Some(job));
             }
         }
         Ok(None)
     }
 
-    /// Works at the oldest job in `state`.
-    pub(super) fn run_oldest(&self, state: JobState, stop: &StopSignal) -> Result<Option<Job>, EngineError> {
-        for id in self.database.read(|connection| record::in_state(connection, state))? {
+    /// Works at the oldest job in `state`, of one lane or of all.
+    pub(super) fn run_oldest(
+        &self,
+        state: JobState,
+        lane: Option<JobLane>,
+        stop: &StopSignal,
+    ) -> Result<Option<Job>, EngineError> {
+        for (id, kind) in self.database.read(|connection| record::in_state(connection, state))? {
+            let Some(kind) = self.kind(&kind) else { continue };
+            if lane.is_some_and(|lane| kind.lane() != lane) {
+                continue;
+            }
             if let Some(claim) = self.claim(&id)? {
                 return self.work(&claim, (stop, JobState::Queued), &mut |_| {}, &NoProgress).map(Some);
             }
@@ -149,7 +159,7 @@ impl Jobs {
 
     /// [`recover`](Self::recover) for every job that is called running.
     pub(super) fn recover_all(&self) -> Result<(), EngineError> {
-        for id in self.database.read(|connection| record::in_state(connection, JobState::Running))? {
+        for (id, _) in self.database.read(|connection| record::in_state(connection, JobState::Running))? {
             self.recover(&id)?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use super::model::NewTunedModel;
 use super::{FineTuningRequest, TunedModel, TunedModels, checkpoint, model, naming, results};
 use crate::control::{ControlDatabase, unix_now};
 use crate::files::{FileStore, StagedFile};
-use crate::jobs::{self, JobContext, JobEnd, JobKind};
+use crate::jobs::{self, JobContext, JobEnd, JobKind, JobLane};
 use crate::{EngineError, EventLevel, FilePurpose, JobFailure};
 
 /// Name in the table of jobs.
@@ -34,6 +34,10 @@ pub(crate) struct FineTuning {
 impl JobKind for FineTuning {
     fn name(&self) -> &'static str {
         KIND
+    }
+
+    fn lane(&self) -> JobLane {
+        JobLane::Training
     }
 
     fn validate(&self, context: &JobContext<'_>) -> Result<(), EngineError> {
