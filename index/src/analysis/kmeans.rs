@@ -149,7 +149,7 @@ pub fn spherical_kmeans(
     progress: &dyn Progress,
 ) -> Result<Clustering> {
     vectors.check_some()?;
-    let plan = plan(vectors, options)?;
+    let plan = plan(vectors, options, cancel)?;
     let sample = sample(vectors, &plan, options.seed);
     let training = sample.as_ref().unwrap_or(vectors);
     progress.start("clustering", Some((plan.counts.len() * options.restarts) as u64), ProgressUnit::Items);
@@ -240,14 +240,14 @@ impl Plan {
 }
 
 /// Checks the options against the vectors and lists the numbers of clusters to try.
-fn plan(vectors: &Vectors, options: &KMeansOptions) -> Result<Plan> {
+fn plan(vectors: &Vectors, options: &KMeansOptions, cancel: &CancelToken) -> Result<Plan> {
     if options.restarts == 0 || options.max_iterations == 0 {
         return Err(IndexError::invalid("clustering needs at least one restart and one iteration, not 0"));
     }
     match options.count {
         ClusterCount::Fixed(0) => Err(IndexError::invalid_param("cannot make 0 clusters; ask for at least 1", "k")),
         ClusterCount::Fixed(k) => {
-            let distinct = count_distinct(vectors, k);
+            let distinct = count_distinct(vectors, k, cancel)?;
             if distinct < k {
                 return Err(IndexError::invalid_param(
                     format!(
@@ -266,7 +266,7 @@ fn plan(vectors: &Vectors, options: &KMeansOptions) -> Result<Plan> {
             "k",
         )),
         ClusterCount::Auto { min, max } => {
-            let distinct = count_distinct(vectors, max);
+            let distinct = count_distinct(vectors, max, cancel)?;
             // With every vector in a cluster of its own each silhouette is 0, so that end of the range says nothing.
             Ok(if distinct <= min {
                 Plan { counts: vec![distinct], reason: Reason::FewDistinct }

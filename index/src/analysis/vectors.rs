@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anser_core::Embedding;
+use anser_core::{CancelToken, Embedding};
 use memmap2::Mmap;
 use rand::SeedableRng;
 use rand::seq::index::sample;
@@ -17,6 +17,8 @@ use crate::{IndexError, Result};
 
 /// Accumulators of one dot product: enough for the compiler to use full vector registers.
 const LANES: usize = 16;
+/// Rows counted between two looks at the cancel token.
+const COUNTED: usize = 4096;
 
 /// Unit vectors of one dimension, row after row: in memory, or mapped from a file so that a million of them need no heap.
 #[derive(Debug)]
@@ -172,16 +174,24 @@ impl VectorFile {
 }
 
 /// How many different vectors there are, counted up to `limit`: stops reading once that many are seen.
-pub(super) fn count_distinct(vectors: &Vectors, limit: usize) -> usize {
+/// `Cancelled` when `cancel` is set before that.
+pub(super) fn count_distinct<'a>(
+    vectors: impl IntoIterator<Item = &'a [f32]>,
+    limit: usize,
+    cancel: &CancelToken,
+) -> Result<usize> {
     let mut seen: HashSet<Vec<u32>> = HashSet::new();
-    for vector in vectors {
+    for (at, vector) in vectors.into_iter().enumerate() {
         if seen.len() >= limit {
             break;
+        }
+        if at.is_multiple_of(COUNTED) {
+            cancel.check()?;
         }
         // Adding zero makes -0 and +0 one value.
         seen.insert(vector.iter().map(|v| (v + 0.0).to_bits()).collect());
     }
-    seen.len()
+    Ok(seen.len())
 }
 
 /// `amount` of the indices below `total`, drawn without replacement, in rising order; all of them when there are no more.
@@ -209,6 +219,8 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -226,8 +238,23 @@ mod tests {
         let unit = |v: Vec<f32>| Embedding::normalize(v).unwrap();
         let vectors = [unit(vec![1.0, 0.0]), unit(vec![1.0, -0.0]), unit(vec![0.0, 1.0]), unit(vec![-1.0, 0.0])];
         let vectors = Vectors::from_embeddings(&vectors).unwrap();
-        assert_eq!(count_distinct(&vectors, 10), 3);
-        assert_eq!(count_distinct(&vectors, 2), 2);
+        let cancel = CancelToken::new();
+        assert_eq!(count_distinct(&vectors, 10, &cancel).unwrap(), 3);
+        assert_eq!(count_distinct(&vectors, 2, &cancel).unwrap(), 2);
+    }
+
+    #[test]
+    fn counting_distinct_vectors_ends_soon_after_it_is_cancelled() {
+        let (cancel, read) = (CancelToken::new(), Cell::new(0));
+        let rows = std::iter::repeat_n(&[1.0_f32][..], 100 * COUNTED).inspect(|_| {
+            read.set(read.get() + 1);
+            if read.get() == 3 * COUNTED / 2 {
+                cancel.cancel();
+            }
+        });
+        let error = count_distinct(rows, 2, &cancel).unwrap_err();
+        assert_eq!(error.kind(), anser_core::ErrorKind::Cancelled);
+        assert!(read.get() <= 2 * COUNTED + 1, "{} rows were read", read.get());
     }
 
     #[test]
