@@ -1,15 +1,14 @@
 //! The map of a clustering.
 
-use anser_core::{Document, ProgressUnit};
+use anser_core::ProgressUnit;
 use anser_index::analysis::{TsneOptions, project_2d, tsne_map};
 
 use super::options::{ClusterOptions, ClusterProjection};
 use super::partition::Partition;
 use super::report::ClusterReport;
-use super::typical::snippet;
 use crate::EngineError;
 use crate::analysis::Work;
-use crate::map::{Colouring, DocumentMap};
+use crate::map::{Colouring, DocumentMap, hover_texts};
 
 /// Every document's place in the plane.
 pub(super) struct Places {
@@ -57,6 +56,7 @@ pub(super) fn draw(
         colouring: Colouring::Groups {
             of: partition.assignments.clone(),
             labels: report.clusters.iter().map(|cluster| cluster.label.clone()).collect(),
+            rest: false,
         },
         hover: hover_texts(work)?,
     };
@@ -82,24 +82,4 @@ fn note(report: &ClusterReport, places: &Places) -> String {
     let silhouette = report.silhouette.filter(|_| report.scores.is_empty());
     let silhouette = silhouette.map(|s| format!("; mean silhouette (cosine) {s:.3}")).unwrap_or_default();
     format!("k = {}: {}{silhouette}. {}", report.k, report.criterion, places.how)
-}
-
-/// What is shown of each document when it is pointed at; nothing of those that no page shows.
-fn hover_texts(work: &Work<'_>) -> Result<Vec<String>, EngineError> {
-    let mut shown = vec![false; work.subject.len()];
-    for at in DocumentMap::shown(shown.len()) {
-        shown[at as usize] = true;
-    }
-    let mut texts = Vec::with_capacity(shown.len());
-    for (document, shown) in work.subject.documents()?.zip(shown) {
-        work.cancel.check()?;
-        let document = document?;
-        texts.push(if shown { hover_text(&document) } else { String::new() });
-    }
-    Ok(texts)
-}
-
-fn hover_text(document: &Document) -> String {
-    let heading = document.title.as_deref().map_or_else(|| document.id.to_string(), snippet);
-    format!("{heading}\n{}", snippet(&document.text))
 }

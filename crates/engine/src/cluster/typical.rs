@@ -145,8 +145,9 @@ impl<'a> Read<'a> {
 fn is_long(text: &str) -> bool {
     text.unicode_words().nth(FEWEST_WORDS - 1).is_some()
 }
+
 /// The beginning of `text` on one line, cut between words and marked with an ellipsis when longer than 240 characters.
-pub(super) fn snippet(text: &str) -> String {
+fn snippet(text: &str) -> String {
     let mut shown = String::new();
     let mut length = 0;
     for word in text.split_whitespace() {

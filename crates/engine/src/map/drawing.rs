@@ -34,8 +34,7 @@ const STYLE: &str = "text{font-family:system-ui,'Segoe UI','Noto Sans','Noto San
 
 /// Draws a map.
 pub(super) fn draw(map: &DocumentMap) -> String {
-    let mut drawn = map.drawn();
-    drawn.truncate(PICTURE_POINTS);
+    let drawn = map.drawn(PICTURE_POINTS);
     let fit = Fit::new(drawn.iter().map(|at| map.points[*at]), SHEET.padded(-26.0));
     let sheet = Rectangle::new()
         .set("x", SHEET.left)

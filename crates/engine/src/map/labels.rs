@@ -22,7 +22,7 @@ const GAP: f32 = 3.0;
 
 /// The densest place of each group that has one, as (group, place), largest group first.
 pub(super) fn anchors(points: &[[f32; 2]], colouring: &Colouring) -> Vec<(u32, [f32; 2])> {
-    let Colouring::Groups { of, labels } = colouring else { return Vec::new() };
+    let Colouring::Groups { of, labels, .. } = colouring else { return Vec::new() };
     let mut members: Vec<Vec<[f32; 2]>> = vec![Vec::new(); labels.len()];
     for (group, point) in of.iter().zip(points) {
         if let Some(members) = group.and_then(|group| members.get_mut(group as usize))
@@ -39,7 +39,8 @@ pub(super) fn anchors(points: &[[f32; 2]], colouring: &Colouring) -> Vec<(u32, [
     let middle = [0, 1].map(|axis| median(all.iter().map(|point| point[axis]).collect()));
     let spread = median(all.iter().map(|point| distance(*point, middle)).collect());
     let mut found: Vec<(usize, u32, [f32; 2])> = Vec::new();
-    for (group, members) in members.iter().enumerate().filter(|(_, members)| !members.is_empty()) {
+    let named = |group: usize| !members[group].is_empty() && !colouring.is_rest(group as u32);
+    for (group, members) in members.iter().enumerate().filter(|(group, _)| named(*group)) {
         let place = densest(members, low, high);
         let own_spread = median(members.iter().map(|point| distance(*point, place)).collect());
         if own_spread < COMPACT * spread {
@@ -232,7 +233,7 @@ mod tests {
         points.push([f32::NAN, 0.0]);
         of.push(Some(1));
         let labels = ["a", "b", "everywhere", "empty"].map(str::to_owned).to_vec();
-        let found = anchors(&points, &Colouring::Groups { of, labels });
+        let found = anchors(&points, &Colouring::Groups { of, labels, rest: false });
         let groups: Vec<u32> = found.iter().map(|(group, _)| *group).collect();
         assert_eq!(groups, [0, 1], "{found:?}");
         assert!(found[0].1[0] < 1.0 && found[0].1[1] < 1.0, "{found:?}");

@@ -32,7 +32,7 @@ fn groups(map: &DocumentMap, labels: &[String], frame: &Rect) -> Group {
         .iter()
         .zip(&counts)
         .enumerate()
-        .map(|(group, (label, count))| (Mark::of(group as u32, labels.len()), label.as_str(), *count))
+        .map(|(group, (label, count))| (map.colouring.mark_of_group(group as u32), label.as_str(), *count))
         .collect();
     if none > 0 {
         entries.push((Mark::none(), NONE, none));

@@ -15,6 +15,9 @@ const STRONG_COLOURS: usize = 8;
 /// What belongs to no group, or has no value.
 pub(super) const NO_COLOUR: &str = "#b8c1cc";
 
+/// Many small groups together.
+const REST_COLOUR: &str = "#98a4b1";
+
 /// The colour of points when all are alike.
 const PLAIN_COLOUR: &str = "#2f6fb3";
 
@@ -57,6 +60,11 @@ impl Mark {
     /// The mark of what belongs to no group.
     pub(super) fn none() -> Self {
         Self::round(NO_COLOUR)
+    }
+
+    /// The mark of many small groups together.
+    pub(super) fn rest() -> Self {
+        Self::round(REST_COLOUR)
     }
 
     /// A circle of some colour.

@@ -53,6 +53,9 @@ pub(crate) enum Colouring {
         of: Vec<Option<u32>>,
         /// What each group is called.
         labels: Vec<String>,
+        /// Whether the last label stands for many small groups together. Such points are grey, lie under all others and
+        /// are not named on the map.
+        rest: bool,
     },
     /// A number, on a scale of colours.
     Scale {
@@ -91,10 +94,12 @@ impl DocumentMap {
         page::page(self)
     }
 
-    /// The points that a page has, in the order of drawing.
-    fn drawn(&self) -> Vec<usize> {
+    /// At most so many points in the order of drawing: those that are grey first, so that they hide no others.
+    fn drawn(&self, most: usize) -> Vec<usize> {
         let mut drawn: Vec<usize> = Self::shown(self.points.len()).into_iter().map(|at| at as usize).collect();
         drawn.retain(|at| is_drawable(self.points[*at]));
+        drawn.truncate(most);
+        drawn.sort_by_key(|at| !self.colouring.is_grey(*at));
         drawn
     }
 
@@ -114,8 +119,8 @@ impl Colouring {
     /// How each point is drawn.
     fn marks(&self) -> Box<dyn Fn(usize) -> Mark + '_> {
         match self {
-            Self::Groups { of, labels } => Box::new(move |at| match of.get(at).copied().flatten() {
-                Some(group) => Mark::of(group, labels.len()),
+            Self::Groups { of, .. } => Box::new(move |at| match of.get(at).copied().flatten() {
+                Some(group) => self.mark_of_group(group),
                 None => Mark::none(),
             }),
             Self::Scale { values, .. } => {
@@ -131,10 +136,32 @@ impl Colouring {
         }
     }
 
+    /// How the points of a group are drawn.
+    fn mark_of_group(&self, group: u32) -> Mark {
+        match self {
+            Self::Groups { labels, .. } if !self.is_rest(group) => Mark::of(group, labels.len()),
+            Self::Groups { .. } => Mark::rest(),
+            Self::Scale { .. } => Mark::none(),
+        }
+    }
+
+    /// Whether a group stands for many small ones together.
+    fn is_rest(&self, group: u32) -> bool {
+        matches!(self, Self::Groups { labels, rest: true, .. } if group as usize + 1 == labels.len())
+    }
+
+    /// Whether a point has no colour that means something.
+    fn is_grey(&self, at: usize) -> bool {
+        match self {
+            Self::Groups { of, .. } => of.get(at).copied().flatten().is_none_or(|group| self.is_rest(group)),
+            Self::Scale { values, .. } => !values.get(at).copied().flatten().is_some_and(f64::is_finite),
+        }
+    }
+
     /// How many points each group has, and how many have none.
     fn counts(&self) -> (Vec<usize>, usize) {
         match self {
-            Self::Groups { of, labels } => {
+            Self::Groups { of, labels, .. } => {
                 let (mut counts, mut none) = (vec![0_usize; labels.len()], 0);
                 for group in of {
                     match group.and_then(|group| counts.get_mut(group as usize)) {

@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::labels::anchors;
 use super::layout::is_drawable;
 use super::legend::{NONE, scale_ticks};
-use super::marks::{Mark, NO_COLOUR, Range, ramp};
+use super::marks::{NO_COLOUR, Range, ramp};
 use super::text::visible;
-use super::{Colouring, DocumentMap};
+use super::{Colouring, DocumentMap, PAGE_POINTS};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -61,7 +61,7 @@ struct PageScale<'a> {
 
 /// Makes the page.
 pub(super) fn page(map: &DocumentMap) -> String {
-    let drawn = map.drawn();
+    let drawn = map.drawn(PAGE_POINTS);
     let policy = format!(
         "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
         digest(SCRIPT),
@@ -144,9 +144,9 @@ fn bounds(map: &DocumentMap, drawn: &[usize]) -> ([f32; 2], [f32; 2], f32) {
 fn styles<'a>(colouring: &'a Colouring, drawn: &[usize]) -> (Vec<PageStyle<'a>>, Vec<u32>) {
     let (counts, none) = colouring.counts();
     let (mut styles, style): (Vec<PageStyle<'a>>, Vec<u32>) = match colouring {
-        Colouring::Groups { of, labels } => {
+        Colouring::Groups { of, labels, .. } => {
             let styles = labels.iter().zip(counts).enumerate().map(|(group, (label, count))| {
-                let mark = Mark::of(group as u32, labels.len());
+                let mark = colouring.mark_of_group(group as u32);
                 PageStyle { label, shape: mark.shape_number(), colour: mark.colour, count }
             });
             let last = labels.len() as u32;

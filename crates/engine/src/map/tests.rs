@@ -17,7 +17,7 @@ fn grouped_map(groups: u32, each: u32) -> DocumentMap {
         hover.push(format!("document {at}\nits text"));
     }
     let labels = (0..groups).map(|group| format!("group {group}, some keywords of it")).collect();
-    let colouring = Colouring::Groups { of, labels };
+    let colouring = Colouring::Groups { of, labels, rest: false };
     DocumentMap { title: "notes".to_owned(), note: "A note.".to_owned(), points, colouring, hover }
 }
 
@@ -87,7 +87,7 @@ fn a_map_is_well_formed_and_shows_every_document_and_group() {
     let mut map = grouped_map(3, 20);
     map.title = "a < b & \"c\" \u{0}\u{1b}[1m 咖啡".to_owned();
     map.hover[7] = "<script>alert('x')</script> & 红茶".to_owned();
-    let Colouring::Groups { of, labels } = &mut map.colouring else { panic!("groups") };
+    let Colouring::Groups { of, labels, .. } = &mut map.colouring else { panic!("groups") };
     labels[1] = "R&D <b>".to_owned();
     of[0] = None;
     let drawing = read_back(&map.svg());
@@ -180,7 +180,7 @@ fn odd_maps_are_drawn_without_numbers_that_are_none() {
 fn a_picture_has_points_where_they_are_and_text_that_shows() {
     let mut map = grouped_map(1, 1);
     map.points = vec![[0.0, 0.0], [1.0, 1.0]];
-    map.colouring = Colouring::Groups { of: vec![Some(0), Some(0)], labels: vec!["a".to_owned()] };
+    map.colouring = Colouring::Groups { of: vec![Some(0), Some(0)], labels: vec!["a".to_owned()], rest: false };
     let picture = Pixmap::decode_png(&map.png().unwrap()).unwrap();
     assert_eq!((picture.width(), picture.height()), (1600, 1200));
     let pixel = |x: u32, y: u32| {
@@ -239,4 +239,41 @@ fn the_same_map_gives_the_same_bytes() {
     assert_eq!(map.svg(), map.svg());
     assert_eq!(map.html(), map.html());
     assert_eq!(map.png().unwrap(), map.png().unwrap());
+}
+
+#[test]
+fn many_small_groups_together_are_grey_and_under_the_others() {
+    let mut map = grouped_map(6, 40);
+    let ordinary = map.colouring.mark_of_group(5);
+    if let Colouring::Groups { of, labels, rest } = &mut map.colouring {
+        *rest = true;
+        labels[5] = "70 other values".to_owned();
+        of[0] = None;
+    }
+    let mark = map.colouring.mark_of_group(5);
+    assert_eq!(mark, Mark::rest());
+    assert!(mark != ordinary && mark != Mark::none());
+    assert_eq!(map.colouring.mark_of_group(4), Mark::of(4, 6));
+
+    let drawn = map.drawn(PICTURE_POINTS);
+    let grey: Vec<bool> = drawn.iter().map(|at| at % 6 == 5 || *at == 0).collect();
+    assert_eq!(grey.iter().take_while(|grey| **grey).count(), 41, "all of them come first");
+    assert_eq!(grey.iter().filter(|grey| **grey).count(), 41);
+    let svg = map.svg();
+    let fill = |at: usize| svg[at..].split_once("fill=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let first = fill(svg.find("class=\"points\"").unwrap());
+    assert!([Mark::rest().colour, Mark::none().colour].contains(&first), "{first}");
+    // In the legend, not on the map, where it would stand beside whatever is there.
+    assert_eq!(read_back(&svg).texts.matches("70 other values").count(), 1);
+    assert!(map.html().contains(&format!("\"70 other values\",\"colour\":\"{}\"", Mark::rest().colour)));
+
+    // A sample of many is still a random one.
+    map.points = vec![[0.0, 1.0]; 1200];
+    map.colouring = Colouring::Groups {
+        of: (0..1200).map(|at| Some(at % 2)).collect(),
+        labels: vec!["a".to_owned(), "other values".to_owned()],
+        rest: true,
+    };
+    let grey = map.drawn(300).iter().filter(|at| map.colouring.is_grey(**at)).count();
+    assert!((100..200).contains(&grey), "{grey} of 300");
 }

@@ -67,7 +67,7 @@ fn by_cluster(work: &Work<'_>, options: &ProjectionOptions) -> Result<Colour, En
     let labels: Vec<String> = counted.keywords(KEYWORDS).iter().enumerate().map(name).collect();
     let of = clustering.assignments.iter().map(|cluster| Some(*cluster)).collect();
     let how = format!("k-means, k = {clusters}: {}", clustering.criterion);
-    Ok(groups(BY_CLUSTER, of, labels, Some(how)))
+    Ok(groups(BY_CLUSTER, of, labels, false, Some(how)))
 }
 
 fn by_attribute(work: &Work<'_>, name: &str) -> Result<Colour, EngineError> {
@@ -131,15 +131,16 @@ fn by_value(name: &str, values: &[Option<AttributeValue>]) -> Colour {
         order.iter().enumerate().map(|(at, (word, _))| (*word, at.min(own) as u32)).collect();
     let of = words.iter().map(|word| word.as_deref().and_then(|word| place.get(word).copied())).collect();
     let mut labels: Vec<String> = order[..own].iter().map(|(word, _)| (*word).to_owned()).collect();
-    let mut how = None;
-    if own < order.len() {
+    let (mut how, rest) = (None, own < order.len());
+    if rest {
         labels.push(format!("{rare} other values"));
         how = Some(format!("the {own} most frequent of {} values have a colour of their own", order.len()));
     }
-    groups(name, of, labels, how)
+    groups(name, of, labels, rest, how)
 }
 
-fn groups(name: &str, of: Vec<Option<u32>>, labels: Vec<String>, how: Option<String>) -> Colour {
+/// Groups and their names; with `rest` the last one stands for many small ones.
+fn groups(name: &str, of: Vec<Option<u32>>, labels: Vec<String>, rest: bool, how: Option<String>) -> Colour {
     let mut counts = vec![0_usize; labels.len()];
     for group in of.iter().flatten() {
         counts[*group as usize] += 1;
@@ -148,7 +149,7 @@ fn groups(name: &str, of: Vec<Option<u32>>, labels: Vec<String>, how: Option<Str
     let one = |(label, documents): (&String, usize)| ColouredGroup { label: label.clone(), documents };
     let groups = labels.iter().zip(counts).map(one).collect();
     let report = ColouredBy { name: name.to_owned(), groups, scale: None, missing, how };
-    Colour { colouring: Colouring::Groups { of, labels }, report }
+    Colour { colouring: Colouring::Groups { of, labels, rest }, report }
 }
 
 fn scale(name: &str, shown: String, values: Vec<Option<f64>>) -> Colour {
@@ -187,14 +188,15 @@ mod tests {
     #[test]
     fn frequent_values_have_groups_and_rare_ones_share_one() {
         let colour = by_value("tag", &values(r#"["b", "a", null, "b", ["c", "d"], "", [], true]"#));
-        let Colouring::Groups { of, labels } = colour.colouring else { panic!("groups") };
+        let Colouring::Groups { of, labels, rest } = colour.colouring else { panic!("groups") };
         assert_eq!(labels, ["b", "a", "c", "true"]);
         assert_eq!(of, [Some(0), Some(1), None, Some(0), Some(2), None, None, Some(3)]);
-        assert_eq!((colour.report.missing, colour.report.how), (3, None));
+        assert_eq!((colour.report.missing, colour.report.how, rest), (3, None, false));
 
         let many: Vec<Option<AttributeValue>> =
             (0..40).map(|at| Some(AttributeValue::String(format!("{:02}", at.min(35))))).collect();
         let colour = by_value("id", &many);
+        assert!(matches!(colour.colouring, Colouring::Groups { rest: true, .. }));
         assert_eq!(colour.report.groups.len(), 30);
         assert_eq!((colour.report.groups[0].label.as_str(), colour.report.groups[0].documents), ("35", 5));
         let last = &colour.report.groups[29];

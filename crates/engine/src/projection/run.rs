@@ -102,7 +102,7 @@ fn write_table(work: &Work<'_>, points: &[[f32; 2]], colour: Option<&Colour>) ->
         };
         let mut columns = vec![axis(0), axis(1)];
         match colour.map(|colour| &colour.colouring) {
-            Some(Colouring::Groups { of, labels }) => {
+            Some(Colouring::Groups { of, labels, .. }) => {
                 let label = |group: &Option<u32>| group.and_then(|group| labels.get(group as usize));
                 columns.push(Arc::new(of[range].iter().map(label).collect::<StringArray>()));
             }
@@ -125,7 +125,8 @@ fn draw(
     work.progress.start("drawing the map", Some(4), ProgressUnit::Items);
     let s = if report.documents == 1 { "" } else { "s" };
     let by = report.coloured_by.as_ref().map(|by| format!(", coloured by {}", by.name)).unwrap_or_default();
-    let plain = || Colouring::Groups { of: vec![Some(0); points.len()], labels: vec!["documents".to_owned()] };
+    let plain =
+        || Colouring::Groups { of: vec![Some(0); points.len()], labels: vec!["documents".to_owned()], rest: false };
     let map = DocumentMap {
         title: format!("{}: {} document{s}{by}", report.source, grouped(report.documents)),
         note: note(report),
