@@ -26,3 +26,20 @@ fn the_examples_run() {
     let client = std::path::Path::new(env!("CARGO_BIN_EXE_anser")).with_file_name("anser-example-client");
     run_client(Command::new(client), &server);
 }
+
+#[test]
+fn the_analysis_example_runs_from_an_empty_server() {
+    let Some(python) = tool("ANSER_TEST_PYTHON", "python3-with-openai") else { return };
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let analysis = || {
+        let mut command = Command::new(&python);
+        command.arg(workspace().join("examples/python/analysis.py"));
+        command
+    };
+    run_client(analysis(), &server);
+    // Over the collection and the classifier that the first run has made.
+    run_client(analysis(), &server);
+    let (_, predictor) = server.get("/v1/predictors/product");
+    assert_eq!(predictor["version"], 2, "{predictor}");
+}
