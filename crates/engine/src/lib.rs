@@ -33,7 +33,6 @@ mod table;
 mod tuning;
 
 pub use analysis::{Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
-pub use anser_index::analysis::ClusterCount;
 pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, SearchMethod};
 pub use anser_index::{Filter, FilterExplain, FilterPlace, UnknownKey};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};

@@ -74,13 +74,6 @@ impl Subject {
         if ids.len() != vectors.len() {
             return Err(EngineError::internal("the rows and vectors of an analysis do not fit together"));
         }
-        if ids.is_empty() {
-            let why = match request.source.filter() {
-                Some(_) => "has no documents that the filter lets through; widen it",
-                None => "has no documents; ingest some first",
-            };
-            return Err(EngineError::invalid("source", format!("\"{name}\" {why}")));
-        }
         Ok(Self { name, embedder, ids, vectors, rows })
     }
 
@@ -163,7 +156,22 @@ fn credit(store: &Store, reading: &Reading<'_>) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Writes one moment of a collection into files of `folder`.
+/// Why there is nothing to analyse. Attributes of the filter that no document has are most likely misspelt.
+fn nothing(collection: &Collection, request: &AnalysisRequest) -> Result<EngineError, EngineError> {
+    let name = request.source.name();
+    let message = match request.source.filter() {
+        None => format!("\"{name}\" has no documents; ingest some first"),
+        Some(filter) => {
+            let unknown = collection.explain_filter(filter)?.unknown_keys;
+            let remarks: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            let advice = if remarks.is_empty() { "widen it".to_owned() } else { remarks.join("; ") };
+            format!("\"{name}\" has no documents that the filter lets through; {advice}")
+        }
+    };
+    Ok(EngineError::invalid("source", message))
+}
+
+/// Writes one moment of a collection into files of `folder`. `InvalidInput` when no document is let through.
 fn write(
     collection: &Collection,
     request: &AnalysisRequest,
@@ -194,6 +202,9 @@ fn write(
         return Err(failure);
     }
     scanned?;
+    if read == 0 {
+        return Err(nothing(collection, request)?);
+    }
     vectors.finish()?;
     rows.finish()?;
     let mark = EngineError::store_json(&Mark { embedder: embedder.clone() })?;

@@ -134,6 +134,11 @@ fn tables_and_pictures_say_where_each_document_went() {
     assert!((squares - 1.0).abs() < 1e-5);
     let svg = std::fs::read_to_string(bench.engine.job_result_path(&job.id, "map.svg").unwrap()).unwrap();
     assert!(svg.contains(&report.clusters[0].label) && svg.contains("3 clusters of 60 documents"), "{}", &svg[..600]);
+    let page = std::fs::read_to_string(bench.engine.job_result_path(&job.id, "map.html").unwrap()).unwrap();
+    for row in &rows {
+        let hover = format!("\"{}\\n{}\"", row["id"].as_str().unwrap(), row["text"].as_str().unwrap());
+        assert!(page.contains(&hover), "{hover}");
+    }
 }
 
 #[test]
