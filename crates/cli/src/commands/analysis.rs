@@ -45,6 +45,11 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// Whether the job is left to a running server.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.detach
+    }
+
     /// The engine's words for it: a file where there is one, or where the name looks like that of a file.
     pub(crate) fn source(&self) -> Result<AnalysisSource, Failure> {
         let filter = self.condition.as_deref().map(parse_condition).transpose()?;
@@ -110,9 +115,10 @@ impl Finished {
     }
 }
 
-/// Refuses names of files that could not be written, before the work rather than after it: `table` ones must name a table
-/// format, all must lie in a folder that exists.
+/// Refuses files that could not be written, before the work rather than after it: `tables` must name a table format, all
+/// must lie in a folder that exists, and nobody would write any for a job that is left to a server.
 pub(crate) fn check_outputs<'a>(
+    source: &SourceArgs,
     tables: impl IntoIterator<Item = &'a PathBuf>,
     others: impl IntoIterator<Item = &'a PathBuf>,
 ) -> Result<(), Failure> {
@@ -121,6 +127,12 @@ pub(crate) fn check_outputs<'a>(
         ResultFormat::of(path)?;
     }
     for path in tables.into_iter().chain(others) {
+        if source.detach {
+            return Err(Failure::usage(format!(
+                "{} cannot be written with --detach, which does not wait for the job; leave the file out, and once the job has succeeded fetch it with `anser jobs result JOB --name NAME --out FILE`",
+                path.display()
+            )));
+        }
         let folder = anser_core::storage::folder_of(path);
         if !folder.is_dir() {
             let message = format!("there is no folder {} to write {} into", folder.display(), path.display());

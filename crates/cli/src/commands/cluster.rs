@@ -107,7 +107,7 @@ enum Projection {
 
 impl ClusterArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        analysis::check_outputs(&self.out, &self.map)?;
+        analysis::check_outputs(&self.source, &self.out, &self.map)?;
         let maps: Vec<(&PathBuf, &str)> =
             self.map.iter().map(|path| Ok((path, map_file(path)?))).collect::<Result<_, Failure>>()?;
         let done = analysis::run(settings, terminal, &self.source, Analysis::Cluster(self.options()))?;

@@ -42,7 +42,7 @@ pub(crate) struct DiversityArgs {
 
 impl DiversityArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        check_outputs(&self.out, None)?;
+        check_outputs(&self.source, &self.out, None)?;
         let mut source = self.source.source()?;
         // The condition chooses what is measured; clusters are made of everything.
         let subset = match &mut source {

@@ -72,7 +72,12 @@ struct Reply<'a> {
 
 impl DuplicatesArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        check_outputs(&self.out, None)?;
+        check_outputs(&self.source, &self.out, None)?;
+        if self.delete && self.source.is_detached() {
+            return Err(Failure::usage(
+                "--delete cannot go with --detach, which does not wait for the job; leave --delete out, look at the groups with `anser jobs result JOB --name documents`, and run the command without --detach to delete",
+            ));
+        }
         if self.delete && !matches!(self.source.source()?, AnalysisSource::Collection { .. }) {
             let message = "nothing is deleted from files: leave out --delete, and take the rows whose keep is true from the table that --out writes";
             return Err(EngineError::invalid("delete", message).into());

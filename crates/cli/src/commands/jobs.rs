@@ -89,9 +89,9 @@ pub(crate) struct ResultArgs {
     /// File to write instead of printing
     #[arg(long, value_name = "FILE", requires = "name")]
     out: Option<PathBuf>,
-    /// Which result file of a fine-tuning job, from 1
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = parse_number)]
-    file: usize,
+    /// Which result file of a fine-tuning job, from 1 [default: 1]; results of other jobs are chosen with --name
+    #[arg(long, value_name = "N", value_parser = parse_number, conflicts_with = "name")]
+    file: Option<usize>,
 }
 
 fn parse_number(text: &str) -> Result<usize, String> {
@@ -230,6 +230,12 @@ impl ResultArgs {
         if job.kind == "fine_tuning" {
             return self.figures(engine);
         }
+        if self.file.is_some() {
+            return Err(Failure::usage(format!(
+                "--file counts result files of fine-tuning jobs, and {} is a job of the kind {}; choose a result with --name, such as --name report.json",
+                job.id, job.kind
+            )));
+        }
         let results = engine.job_results(&self.job)?;
         if results.is_empty() {
             let message = format!("{} is {} and has no results", job.id, job.state.as_str());
@@ -297,11 +303,10 @@ impl ResultArgs {
 
     fn figures(&self, engine: &Engine) -> Result<(), Failure> {
         let job = engine.fine_tuning_job(&self.job)?;
-        let id = job.result_files.get(self.file - 1).ok_or_else(|| match job.result_files.len() {
+        let number = self.file.unwrap_or(1);
+        let id = job.result_files.get(number - 1).ok_or_else(|| match job.result_files.len() {
             0 => Failure::failed(format!("{} is {} and has no result", self.job, job.status.as_str())),
-            files => {
-                Failure::failed(format!("{} has {files} result files; there is no number {}", self.job, self.file))
-            }
+            files => Failure::failed(format!("{} has {files} result files; there is no number {number}", self.job)),
         })?;
         print_file(engine, id)
     }

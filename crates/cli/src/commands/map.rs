@@ -31,8 +31,8 @@ pub(crate) struct MapArgs {
     /// For t-SNE: about how many neighbours each document is kept near to
     #[arg(long, default_value_t = 30.0, value_name = "N")]
     perplexity: f32,
-    /// Where to write the map: a name in .html, .svg or .png; may be given several times
-    #[arg(long, value_name = "FILE", default_value = "map.html")]
+    /// Where to write the map: a name in .html, .svg or .png; may be given several times [default: map.html]
+    #[arg(long, value_name = "FILE")]
     out: Vec<PathBuf>,
     /// Write every document's place: .parquet, .arrow, .csv, .json or .jsonl
     #[arg(long, value_name = "FILE")]
@@ -51,10 +51,15 @@ enum Method {
 
 impl MapArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        let pictures = self.out.iter().map(|path| picture(path)).collect::<Result<Vec<_>, _>>()?;
-        analysis::check_outputs(&self.table, &self.out)?;
+        let wanted = match &self.out[..] {
+            // Nothing is written for a job that is left to a server.
+            [] if !self.source.is_detached() => vec![PathBuf::from(PAGE)],
+            given => given.to_vec(),
+        };
+        let pictures = wanted.iter().map(|path| picture(path)).collect::<Result<Vec<_>, _>>()?;
+        analysis::check_outputs(&self.source, &self.table, &wanted)?;
         let finished = analysis::run(settings, terminal, &self.source, Analysis::Projection(self.options()))?;
-        for (name, path) in pictures.into_iter().zip(&self.out) {
+        for (name, path) in pictures.into_iter().zip(&wanted) {
             finished.write_file(name, path)?;
         }
         if let Some(path) = &self.table {
@@ -65,10 +70,10 @@ impl MapArgs {
             return terminal.json(&report);
         }
         print(terminal, &report)?;
-        for path in self.out.iter().chain(&self.table) {
+        for path in wanted.iter().chain(&self.table) {
             terminal.line(format!("wrote {}", path.display()))?;
         }
-        match self.out.iter().find(|path| matches!(picture(path), Ok(PAGE))) {
+        match wanted.iter().find(|path| matches!(picture(path), Ok(PAGE))) {
             Some(page) => terminal.line(format!("Open {} in a browser.", page.display())),
             None => Ok(()),
         }

@@ -55,7 +55,7 @@ enum Method {
 
 impl OutliersArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        check_outputs(&self.out, &self.plot)?;
+        check_outputs(&self.source, &self.out, &self.plot)?;
         let method = match self.method {
             Method::Lof => OutlierMethod::Lof,
             Method::KnnDistance => OutlierMethod::KnnDistance,

@@ -130,7 +130,7 @@ pub(crate) fn next_step(terminal: &Terminal, command: &str, saved: Option<(&str,
 
 impl PredictArgs {
     fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        check_outputs(&self.out, None)?;
+        check_outputs(&self.source, &self.out, None)?;
         let options = PredictOptions {
             predictor: self.predictor.name.clone(),
             version: self.predictor.version,

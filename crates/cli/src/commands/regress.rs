@@ -73,7 +73,7 @@ impl RegressCommand {
 
 impl TrainArgs {
     fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        check_outputs(&self.out, &self.plot)?;
+        check_outputs(&self.source, &self.out, &self.plot)?;
         let defaults = RegressorOptions::default();
         let options = RegressorOptions {
             target: self.target.clone(),

@@ -161,6 +161,47 @@ fn an_analysis_that_fails_names_its_job_and_one_that_is_too_large_its_bound() {
 }
 
 #[test]
+fn files_are_not_promised_for_a_job_that_nobody_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, file) = (folder.path().join("data"), reviews(folder.path(), 10));
+    let file = file.to_str().unwrap();
+    let (table, picture) = (folder.path().join("out.csv"), folder.path().join("out.svg"));
+    let (table, picture) = (table.to_str().unwrap(), picture.to_str().unwrap());
+    let analyses: [&[&str]; 13] = [
+        &["cluster", file, "--out", table],
+        &["cluster", file, "--map", picture],
+        &["outliers", file, "--out", table],
+        &["outliers", file, "--plot", picture],
+        &["duplicates", file, "--out", table],
+        &["diversity", file, "--out", table],
+        &["map", file, "--out", picture],
+        &["map", file, "--table", table],
+        &["classify", "train", file, "--label", "Score", "--out", table],
+        &["classify", "train", file, "--label", "Score", "--confusion", picture],
+        &["classify", "train", file, "--label", "Score", "--calibration", picture],
+        &["regress", "train", file, "--target", "Score", "--plot", picture],
+        &["regress", "predict", "score", file, "--out", table],
+    ];
+    for analysis in analyses {
+        let output = run(&data, analysis.iter().copied().chain(["--detach"]));
+        assert_failed(&output, 2, &["--detach", "anser jobs result JOB --name"]);
+    }
+    let output = run(&data, ["duplicates", "things", "--delete", "--yes", "--detach"]);
+    assert_failed(&output, 2, &["--delete", "--detach", "anser jobs result JOB --name documents"]);
+    assert_eq!(json(&data, ["jobs", "list"]), json!([]), "nothing was begun");
+
+    // The map that is written unless another is asked for is no reason to refuse.
+    let mut alone = arguments("map", Path::new(file));
+    alone.push("--detach");
+    let job = json(&data, alone);
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(job["state"], "queued");
+    // Only results of fine-tuning jobs are counted.
+    assert_failed(&run(&data, ["jobs", "result", id, "--file", "1"]), 2, &["fine-tuning", "projection", "--name"]);
+    assert_failed(&run(&data, ["jobs", "result", id, "--file", "1", "--name", "report.json"]), 2, &["--file"]);
+}
+
+#[test]
 fn a_detached_analysis_survives_a_server_that_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let (data, file) = (folder.path().join("data"), reviews(folder.path(), 1500));

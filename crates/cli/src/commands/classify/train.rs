@@ -100,7 +100,7 @@ fn parse_description(text: &str) -> Result<(String, String), String> {
 
 impl TrainArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        check_outputs(&self.out, self.confusion.iter().chain(&self.calibration))?;
+        check_outputs(&self.source, &self.out, self.confusion.iter().chain(&self.calibration))?;
         let finished = run(settings, terminal, &self.source, Analysis::TrainClassifier(self.options()?))?;
         let report: ClassifierReport = finished.report()?;
         if let Some(path) = &self.out {
