@@ -52,6 +52,7 @@ fn api_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/jobs/{id}/cancel", post(jobs::cancel)),
         ("/v1/jobs/{id}/pause", post(jobs::pause)),
         ("/v1/jobs/{id}/resume", post(jobs::resume)),
+        ("/v1/jobs/{id}/delete_duplicates", post(jobs::delete_duplicates)),
         ("/v1/jobs/{id}/events", get(jobs::events)),
         ("/v1/jobs/{id}/results", get(jobs::results)),
         ("/v1/jobs/{id}/result", get(jobs::result)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anser_core::{CancelToken, ErrorKind, NoProgress, StopReason, StopSignal};
 use anser_engine::{Analysis, AnalysisRequest, AnalysisSource, Engine, Job, JobState};
 use axum::Json;
+use serde_json::Value;
 
 use crate::call::EngineCall;
 use crate::error::{ApiError, ApiResult};
@@ -21,9 +22,9 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) async fn create(
     call: EngineCall,
     Path(name): Path<String>,
-    extract::Json(body): extract::Json<ClusterBody>,
+    extract::Json(body): extract::Json<Value>,
 ) -> ApiResult<Json<ClusterReply>> {
-    let ClusterBody { filter, options } = body;
+    let ClusterBody { filter, options } = ClusterBody::read(body)?;
     let source = AnalysisSource::Collection { name, filter };
     let request = AnalysisRequest { source, analysis: Analysis::Cluster(options) };
     let reply = call.run(move |work| {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use anser_engine::duplicates::DeletedDuplicates;
 use anser_engine::{Engine, EngineError};
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -92,6 +93,11 @@ pub(crate) async fn delete(call: EngineCall, Path(id): Path<String>) -> ApiResul
         Ok(Deleted::new("job", id))
     });
     Ok(Json(deleted.await?))
+}
+
+/// Deletes from its collection what a finished job of the kind `duplicates` found redundant, except what was changed since.
+pub(crate) async fn delete_duplicates(call: EngineCall, Path(id): Path<String>) -> ApiResult<Json<DeletedDuplicates>> {
+    Ok(Json(call.run(move |work| Ok(work.engine().delete_duplicates(&id)?)).await?))
 }
 
 /// What happened to a job, newest first.

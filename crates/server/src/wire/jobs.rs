@@ -5,11 +5,12 @@ use anser_engine::cluster::ClusterOptions;
 use anser_engine::diversity::DiversityOptions;
 use anser_engine::duplicates::DuplicateOptions;
 use anser_engine::outliers::OutlierOptions;
+use anser_engine::predictors::PredictOptions;
 use anser_engine::projection::ProjectionOptions;
 use anser_engine::regress::RegressorOptions;
 use anser_engine::{
-    Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, EventLevel, FieldMapping, FileFormat, Filter,
-    JobFailure, JobFilter, JobProgress, JobState, JobWish, ResultFormat,
+    Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, ClusterEvaluationOptions, EventLevel, FieldMapping,
+    FileFormat, Filter, JobFailure, JobFilter, JobProgress, JobState, JobWish, ResultFormat,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -28,9 +29,7 @@ fn kinds() -> String {
 /// Reads the request for a job: `type`, where the documents come from (`collection`, unless the path says it, or `file`
 /// with `fields` and `format`), `filter`, and the options of the type beside them.
 pub(crate) fn analysis_request(collection: Option<String>, body: Value) -> ApiResult<AnalysisRequest> {
-    let Value::Object(mut body) = body else {
-        return Err(ApiError::malformed(format!("the body is {}; send an object", json_type(&body))));
-    };
+    let mut body = object(body)?;
     let source = source(collection, &mut body)?;
     let kind = take::<String>(&mut body, "type")?
         .ok_or_else(|| ApiError::invalid("type", format!("type is missing; send one of {}", kinds())))?;
@@ -45,10 +44,8 @@ pub(crate) fn analysis_request(collection: Option<String>, body: Value) -> ApiRe
         "fine_tuning" => {
             Err(ApiError::invalid("type", "fine-tuning jobs are made by POST /v1/fine_tuning/jobs; send them there"))
         }
-        other if Analysis::kinds().contains(&other) => {
-            body.insert("type".to_owned(), kind.into());
-            extract::from_value::<Analysis>(body)
-        }
+        "predict" => extract::from_value::<PredictOptions>(body).map(Analysis::Predict),
+        "evaluate_clusters" => extract::from_value::<ClusterEvaluationOptions>(body).map(Analysis::EvaluateClusters),
         other => {
             let message = format!("type is \"{}\"; send one of {}", excerpt(other), kinds());
             Err(ApiError::invalid("type", message))
@@ -79,8 +76,16 @@ fn source(collection: Option<String>, body: &mut Map<String, Value>) -> ApiResul
     }
 }
 
+/// The object that a body must be.
+pub(super) fn object(body: Value) -> ApiResult<Map<String, Value>> {
+    match body {
+        Value::Object(body) => Ok(body),
+        other => Err(ApiError::malformed(format!("the body is {}; send an object", json_type(&other)))),
+    }
+}
+
 /// Takes one key out of a body; `null` counts as absent.
-fn take<T: DeserializeOwned>(body: &mut Map<String, Value>, key: &'static str) -> ApiResult<Option<T>> {
+pub(super) fn take<T: DeserializeOwned>(body: &mut Map<String, Value>, key: &'static str) -> ApiResult<Option<T>> {
     match body.remove(key) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => extract::from_value_at(value, key).map(Some),
@@ -392,12 +397,21 @@ mod tests {
             (json!({"collection": "a", "type": "cluster", "kay": 3}), "kay"),
             (json!({"collection": "a", "type": "cluster", "seed": "x"}), "seed"),
             (json!({"collection": "a", "type": "cluster", "path": "/etc/passwd"}), "path"),
+            (json!({"collection": "a", "type": "cluster", "k": "five"}), "k"),
+            (json!({"collection": "a", "type": "cluster", "attributes": ["b", 3]}), "attributes[1]"),
+            (json!({"collection": "a", "type": "predict", "predictor": "p", "version": "x"}), "version"),
+            (json!({"collection": "a", "type": "evaluate_clusters", "truth": "t", "seeds": -1}), "seeds"),
             (json!({"collection": "a", "type": "cluster", "filter": 3}), "filter"),
             (json!({"collection": 3, "type": "cluster"}), "collection"),
             (json!({"file": "f", "type": "cluster", "fields": {"txt": "a"}}), "fields.txt"),
         ] {
             let error = analysis_request(None, body.clone()).unwrap_err().body().error;
             assert_eq!(error.param.as_deref(), Some(param), "{body}: {}", error.message);
+        }
+        for kind in Analysis::kinds() {
+            let body = json!({"collection": "a", "type": kind, "no_such_option": 1});
+            let error = analysis_request(None, body).unwrap_err().body().error;
+            assert_eq!(error.param.as_deref(), Some("no_such_option"), "{kind}: {}", error.message);
         }
         assert!(analysis_request(None, json!([])).is_err());
     }

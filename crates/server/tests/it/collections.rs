@@ -72,5 +72,18 @@ async fn a_collection_is_clustered() {
     let both = json!({"k": 2, "k_max": 3});
     assert_eq!(service.post("/v1/collections/mixed/cluster", &both).await.bad_param(), "k");
     assert_eq!(service.post("/v1/collections/mixed/cluster", &json!({"kk": 2})).await.bad_param(), "kk");
+    for (body, param) in [
+        (json!({"k": "five"}), "k"),
+        (json!({"k": -1}), "k"),
+        (json!({"seed": 1.5}), "seed"),
+        (json!({"attributes": ["a", 3]}), "attributes[1]"),
+        (json!({"filter": 3}), "filter"),
+        (json!({"filter": {"type": "eq", "key": "a", "valeu": 1}}), "filter"),
+    ] {
+        let reply = service.post("/v1/collections/mixed/cluster", &body).await;
+        let found = reply.bad_param();
+        assert!(found == param || found.starts_with(&format!("{param}.")), "{body}: {found}: {}", reply.text());
+    }
+    assert_eq!(service.post("/v1/collections/mixed/cluster", &json!(["k"])).await.status, 400);
     service.post("/v1/collections/none/cluster", &json!({})).await.failure(404);
 }

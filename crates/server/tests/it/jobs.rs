@@ -152,6 +152,38 @@ async fn deleted(service: &Service, id: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_found_redundant_is_deleted_once() {
+    let service = with_things().await;
+    let copies: Vec<Value> =
+        (0..3).map(|n| json!({"id": format!("x{n}"), "text": "one and the same sentence about tea"})).collect();
+    assert_eq!(service.post("/v1/collections/things/documents", &json!(copies)).await.status, 200);
+    let body = json!({"type": "duplicates", "threshold": 1.0, "keep": "first"});
+    let id = create(&service, "/v1/collections/things/jobs", &body).await;
+    let other = create(&service, "/v1/collections/things/jobs", &json!({"type": "diversity"})).await;
+    let delete = async |id: &str| service.post(&format!("/v1/jobs/{id}/delete_duplicates"), &json!({})).await;
+    assert_eq!(delete(&id).await.failure(400).1, "wrong_state", "it has not run yet");
+
+    let runner = service.engine.run_jobs(&RunnerOptions::default());
+    reaches(&service, &id, "succeeded").await;
+    reaches(&service, &other, "succeeded").await;
+    let edited = json!([{"id": "x2", "text": "another sentence, about coffee"}]);
+    assert_eq!(service.post("/v1/collections/things/documents", &edited).await.status, 200);
+    let reply = delete(&id).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    // The embedder here tells neither two kettles nor two lamps apart: one of each twelve stays.
+    assert_eq!(reply.json(), json!({"collection": "things", "deleted": 23, "left": 1}));
+    assert_eq!(delete(&id).await.json(), json!({"collection": "things", "deleted": 0, "left": 24}));
+    for (document, status) in [("x0", 200), ("x1", 404), ("x2", 200), ("d00", 200), ("d22", 404)] {
+        assert_eq!(service.get(&format!("/v1/collections/things/documents/{document}")).await.status, status);
+    }
+
+    assert_eq!(delete(&other).await.bad_param(), "job");
+    assert_eq!(delete("job-none").await.failure(404).1, "not_found");
+    assert_eq!(service.get(&format!("/v1/jobs/{id}/delete_duplicates")).await.status, 405);
+    tokio::task::spawn_blocking(move || runner.shutdown()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_uploaded_file_is_analysed_without_a_collection() {
     let service = Service::new();
     let mut csv = String::from("Key,Words\n");
