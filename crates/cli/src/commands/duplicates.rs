@@ -196,8 +196,12 @@ fn print(terminal: &Terminal, report: &DuplicateReport) -> Result<(), Failure> {
         ));
     }
     terminal.line(format!(
-        "{} groups at cosine {}: {} of {} documents are redundant, {} of them exact copies ({how})",
-        report.groups, report.threshold, report.redundant, report.documents, report.exact_copies
+        "{} at cosine {}: {} of {} documents are redundant, {} of them exact copies ({how})",
+        if report.groups == 1 { "1 group".to_owned() } else { format!("{} groups", report.groups) },
+        report.threshold,
+        report.redundant,
+        report.documents,
+        report.exact_copies
     ))
 }
 

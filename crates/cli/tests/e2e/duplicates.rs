@@ -18,7 +18,7 @@ fn duplicates_are_deleted_only_when_told_so() {
     assert_failed(&run(data.path(), ["duplicates", "notes", "--delete"]), 1, &["nothing was deleted", "--yes"]);
     assert_eq!(documents(), 3);
     assert_failed(&run(data.path(), ["duplicates", path, "--delete", "--yes"]), 1, &["nothing is deleted from files"]);
-    assert_failed(&run(data.path(), ["duplicates", "notes", "--yes"]), 2, &["--delete"]);
+    assert_failed(&run(data.path(), ["duplicates", "notes", "--yes"]), 2, &["required arguments"]);
 
     let report = json(data.path(), ["duplicates", "notes", "--delete", "--yes"]);
     assert_eq!((&report["redundant"], &report["exact_copies"]), (&1.into(), &1.into()), "{report}");

@@ -185,7 +185,10 @@ impl Ingester<'_> {
             Extent::Bytes(total) => (total, ProgressUnit::Bytes),
             Extent::Rows(total) => (total, ProgressUnit::Items),
         };
-        watch.progress.start(&format!("ingest {}", name.display()), total, unit);
+        // Progress may be shown to others, whom the folder does not concern.
+        let shown =
+            name.file_name().map_or_else(|| name.display().to_string(), |name| name.to_string_lossy().into_owned());
+        watch.progress.start(&format!("ingest {shown}"), total, unit);
         let mut steps = Steps { reader: reader.as_mut(), options, watch, report: &mut report };
         let outcome = steps.run(sample, &mut feed, &mut writer);
         watch.progress.finish();

@@ -187,7 +187,7 @@ fn find(connection: &Connection, name: &str, version: Option<u32>) -> Result<Sav
     found.ok_or_else(|| {
         EngineError::not_found(match version {
             Some(version) => format!("there is no version {version} of a predictor called \"{name}\""),
-            None => format!("there is no predictor called \"{name}\"; train one with save_as"),
+            None => format!("there is no predictor called \"{name}\"; train one and save it under that name"),
         })
     })
 }
