@@ -22,6 +22,8 @@ use crate::{Engine, EngineError};
 
 /// Name of the result that says everything but the rows.
 pub(crate) const REPORT: &str = "report.json";
+/// The table that most analyses make.
+const DOCUMENTS: &str = "documents.parquet";
 /// Bytes of a table that are in memory while it is written.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
@@ -93,9 +95,13 @@ impl ResultFolder {
             let entry = entry.map_err(|e| EngineError::io("list", &self.folder, e))?;
             names.push(entry.file_name().to_string_lossy().into_owned());
         }
-        // The report first, then tables, then pictures, each by name: the order of lists.
-        let rank =
-            |name: &str| usize::from(name != REPORT) + usize::from(!name.ends_with(".parquet") && name != REPORT);
+        // The report first, then the table of documents, other tables, and pictures, each by name: the order of lists.
+        let rank = |name: &str| match name {
+            REPORT => 0,
+            DOCUMENTS => 1,
+            table if table.ends_with(".parquet") => 2,
+            _ => 3,
+        };
         names.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.cmp(b)));
         tx.execute("DELETE FROM job_results WHERE job = ?1", [key])?;
         for (position, name) in names.iter().enumerate() {
