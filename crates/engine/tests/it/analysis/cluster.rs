@@ -108,7 +108,7 @@ fn tables_and_pictures_say_where_each_document_went() {
     assert_eq!(job.state, JobState::Succeeded, "{:?}", job.failure);
     let names: Vec<String> = bench.engine.job_results(&job.id).unwrap().into_iter().map(|result| result.name).collect();
     let expected =
-        ["report.json", "centroids.parquet", "clusters.parquet", "documents.parquet", "map.html", "map.png", "map.svg"];
+        ["report.json", "documents.parquet", "centroids.parquet", "clusters.parquet", "map.html", "map.png", "map.svg"];
     assert_eq!(names, expected);
     let report: ClusterReport = bench.engine.job_report(&job.id).unwrap();
     let rows = table(&bench, &job.id, "documents");
