@@ -1,4 +1,5 @@
-//! Analysis of what a collection holds: clusters, their keywords, and a map of them.
+//! Analysis of vectors and texts: clusters and their keywords, neighbours, outliers, near-duplicates, diversity, maps, and
+//! learning from labels.
 //!
 //! Everything here is a pure function of its inputs and a seed; it reads no collection and knows no model.
 

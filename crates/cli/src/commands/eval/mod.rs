@@ -82,18 +82,13 @@ pub(crate) struct RetrievalArgs {
 
 impl EvalCommand {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
-        match self {
-            Self::Clusters(args) => return args.run(settings, terminal),
-            Self::FewShot(args) => return args.run(settings, terminal),
-            Self::Retrieval(_) | Self::Answers(_) | Self::Moderation(_) => {}
-        }
         let progress = terminal.progress();
-        let engine = compose::engine(settings, progress.clone())?;
+        let engine = || compose::engine(settings, progress.clone());
         match self {
             Self::Retrieval(args) => {
                 let (from, cancel) = (&args.from, interrupt::cancel_on_interrupt());
                 let questions = LabelledQuestion::read_jsonl(&from.questions)?;
-                let found = engine.evaluate_retrieval(
+                let found = engine()?.evaluate_retrieval(
                     &from.collection,
                     &questions,
                     args.k,
@@ -106,12 +101,13 @@ impl EvalCommand {
             Self::Answers(AnswerArgs { collection: Some(collection), questions: Some(questions), .. }) => {
                 let questions = LabelledQuestion::read_jsonl(questions)?;
                 let cancel = interrupt::cancel_on_interrupt();
-                let found = engine.evaluate_answers(collection, &questions, progress.as_ref(), &cancel)?;
+                let found = engine()?.evaluate_answers(collection, &questions, progress.as_ref(), &cancel)?;
                 if terminal.is_json() { terminal.json(&found) } else { print_answers(terminal, &found) }
             }
-            Self::Answers(args) => args.tuned.run(&engine, args.collection.as_deref(), terminal),
-            Self::Moderation(args) => args.run(&engine, terminal),
-            Self::Clusters(_) | Self::FewShot(_) => Ok(()),
+            Self::Answers(args) => args.tuned.run(&engine()?, args.collection.as_deref(), terminal),
+            Self::Moderation(args) => args.run(&engine()?, terminal),
+            Self::Clusters(args) => args.run(settings, terminal),
+            Self::FewShot(args) => args.run(settings, terminal),
         }
     }
 }

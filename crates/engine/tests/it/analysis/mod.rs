@@ -6,6 +6,7 @@ mod classify;
 mod cluster;
 mod diversity;
 mod duplicates;
+mod evaluate;
 mod frame;
 mod outliers;
 mod predictors;
