@@ -25,7 +25,7 @@ def pairs(threshold):
     started = time.perf_counter()
     for begin in range(0, len(vectors), BLOCK):
         limits, _, other = index.range_search(vectors[begin : begin + BLOCK], threshold)
-        own = numpy.repeat(numpy.arange(begin, begin + len(limits) - 1), numpy.diff(limits))
+        own = numpy.repeat(numpy.arange(begin, begin + len(limits) - 1), numpy.diff(limits.astype("int64")))
         found.append(numpy.stack([own[own < other], other[own < other]], axis=1))
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "pairs": numpy.concatenate(found).tolist()}

@@ -109,8 +109,8 @@ impl Start<'_> {
     }
 
     /// Vectors that are assigned in a run: once in each iteration, and once more in the end.
-    fn passes(&self) -> f64 {
-        (self.vectors.len() * (self.task.iterations.get() + 1)) as f64
+    fn passes(&self, iterations: usize) -> f64 {
+        (self.vectors.len() * (iterations + 1)) as f64
     }
 
     fn ours(&self) -> Result<Contender<'_>, BenchError> {
@@ -124,7 +124,7 @@ impl Start<'_> {
         let mut contender = Contender::new(ANSER, move |_| {
             let started = Instant::now();
             fit()?;
-            Ok(vec![self.passes() / started.elapsed().as_secs_f64()])
+            Ok(vec![self.passes(self.task.iterations.get()) / started.elapsed().as_secs_f64()])
         });
         contender.quality = vec![quality];
         Ok(contender)
@@ -138,7 +138,10 @@ impl Start<'_> {
             eprintln!("{label} stopped after {} iterations: it had converged", first.iterations);
         }
         let quality = self.inertia(&first.assignments);
-        let mut contender = Contender::new(label, move |_| Ok(vec![self.passes() / fit()?.seconds]));
+        let mut contender = Contender::new(label, move |_| {
+            let fitted = fit()?;
+            Ok(vec![self.passes(fitted.iterations) / fitted.seconds])
+        });
         contender.quality = vec![quality];
         Ok(contender)
     }

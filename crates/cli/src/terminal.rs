@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anser_core::{NoProgress, Progress, ProgressUnit};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -80,6 +80,12 @@ impl Terminal {
         table.set_header(header.iter().map(ToString::to_string).collect::<Vec<_>>());
         for row in rows {
             table.add_row(row.into_iter().collect::<Vec<_>>());
+        }
+        // An id that is broken over two lines cannot be copied.
+        if header.first().is_some_and(|name| name.to_string() == "job")
+            && let Some(column) = table.column_mut(0)
+        {
+            column.set_constraint(ColumnConstraint::ContentWidth);
         }
         self.line(table.trim_fmt())
     }

@@ -3,9 +3,13 @@
 //! All splits depend on the labels and a seed only. A stratified split gives every class its share of each part, so that
 //! rare classes are neither missing from the rows to learn from nor from those to measure on.
 
+use std::collections::HashMap;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+
+use super::Vectors;
 
 /// The fold, from 0, of each row, such that every class goes round all folds: the sizes of a class in two folds differ by at
 /// most 1, and so do the sizes of the folds. `folds` below 1 counts as 1.
@@ -38,6 +42,14 @@ pub fn stratified_held_out(labels: &[usize], share: f64, seed: u64) -> Vec<bool>
     held_out
 }
 
+/// For each of the vectors at `places` the first place in that list with the very same vector: its own where there is none
+/// before it. Texts that are copies have one vector, and a model measured on a copy of what it learnt from looks too good.
+pub fn first_copies(vectors: &Vectors, places: &[usize]) -> Vec<usize> {
+    let mut first: HashMap<&[u8], usize> = HashMap::with_capacity(places.len());
+    let own = |(at, &place)| *first.entry(bytemuck::cast_slice(vectors.row(place))).or_insert(at);
+    places.iter().enumerate().map(own).collect()
+}
+
 /// Up to `each` rows of every class, drawn without replacement, class by class.
 pub fn stratified_draw(labels: &[usize], each: usize, seed: u64) -> Vec<usize> {
     by_class(labels, seed).into_iter().flat_map(|rows| rows.into_iter().take(each)).collect()
@@ -62,6 +74,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn copies_are_named_after_the_first_of_them() {
+        let vectors = Vectors::new(vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, -1.0, 0.0], 2).unwrap();
+        assert_eq!(first_copies(&vectors, &[0, 1, 2, 3, 4]), [0, 1, 0, 1, 4]);
+        assert_eq!(first_copies(&vectors, &[2, 4, 0]), [0, 1, 0], "places in the list, not in the vectors");
+    }
 
     #[test]
     fn a_seed_decides() {

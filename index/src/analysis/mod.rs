@@ -34,7 +34,7 @@ pub use agreement::{VMeasure, adjusted_rand, normalized_mutual_information, v_me
 pub use class_tfidf::{ClassTfidf, Keyword};
 pub use density::{DensityClusters, HdbscanOptions, hdbscan};
 pub use diversity::{DiversityFigures, diversity};
-pub use folds::{shuffled_folds, stratified_draw, stratified_folds, stratified_held_out};
+pub use folds::{first_copies, shuffled_folds, stratified_draw, stratified_folds, stratified_held_out};
 pub use kmeans::{Cluster, ClusterCount, Clustering, CountScore, KMeansAlgorithm, KMeansOptions, spherical_kmeans};
 pub use lloyd::{LloydRun, lloyd_iterations};
 pub use logistic::{ClassWeights, LogisticModel, LogisticOptions};

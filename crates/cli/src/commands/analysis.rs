@@ -133,6 +133,11 @@ pub(crate) fn check_outputs<'a>(
                 path.display()
             )));
         }
+        if let (Ok(out), Ok(input)) = (path.canonicalize(), Path::new(&source.source).canonicalize())
+            && out == input
+        {
+            return Err(Failure::usage(format!("{} is the file that is read; write into another one", path.display())));
+        }
         let folder = anser_core::storage::folder_of(path);
         if !folder.is_dir() {
             let message = format!("there is no folder {} to write {} into", folder.display(), path.display());
@@ -140,6 +145,15 @@ pub(crate) fn check_outputs<'a>(
         }
     }
     Ok(())
+}
+
+/// Refuses names that do not end as the pictures that these commands draw do.
+pub(crate) fn check_pictures<'a>(pictures: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Failure> {
+    let other = |path: &&PathBuf| path.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("svg"));
+    match pictures.into_iter().find(other) {
+        None => Ok(()),
+        Some(path) => Err(Failure::usage(format!("{} would be an SVG picture; end its name in .svg", path.display()))),
+    }
 }
 
 /// Runs an analysis as a job on this thread, with a progress bar. Ctrl-C cancels it.

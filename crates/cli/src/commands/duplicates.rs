@@ -134,12 +134,15 @@ impl DuplicatesArgs {
             report.redundant,
             report.documents,
             report.source,
-            report.grouped - report.redundant
+            report.documents - report.redundant
         );
         if !self.yes && !confirm(&question)? {
-            let message =
-                format!("nothing was deleted from {}; pass --yes to delete without a question", report.source);
-            return Err(Failure::failed(message));
+            let hint = if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+                ""
+            } else {
+                "; pass --yes to delete without a question"
+            };
+            return Err(Failure::failed(format!("nothing was deleted from {}{hint}", report.source)));
         }
         Ok(finished.engine.delete_duplicates(&finished.job.id)?)
     }

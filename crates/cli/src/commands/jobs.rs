@@ -135,6 +135,9 @@ fn state(job: &Job) -> String {
     format!("{} is {}{wish}", job.id, job.state.as_str())
 }
 
+/// What a person should know of a job that is called running and has lost its process.
+const INTERRUPTED: &str = "its process is gone: `anser serve` goes on with it, `anser jobs cancel` gives it up";
+
 fn moved(job: &Job, terminal: &Terminal) -> Result<(), Failure> {
     if terminal.is_json() { terminal.json(job) } else { terminal.line(state(job)) }
 }
@@ -161,10 +164,13 @@ fn list(engine: &Engine, limit: usize, terminal: &Terminal) -> Result<(), Failur
     if jobs.is_empty() {
         return terminal.line("no jobs yet");
     }
-    let rows = jobs.iter().map(|job| {
-        [job.id.clone(), job.kind.clone(), job.state.as_str().to_owned(), progress(job), minute(job.created_at)]
-    });
-    terminal.table(["job", "kind", "state", "progress", "created"], rows.collect())
+    let row = |job: &Job| -> Result<[String; 5], Failure> {
+        let interrupted = engine.job_was_interrupted(job)?;
+        let state = if interrupted { "interrupted" } else { job.state.as_str() };
+        Ok([job.id.clone(), job.kind.clone(), state.to_owned(), progress(job), minute(job.created_at)])
+    };
+    let rows = jobs.iter().map(row).collect::<Result<_, _>>()?;
+    terminal.table(["job", "kind", "state", "progress", "created"], rows)
 }
 
 fn show(engine: &Engine, job: &Job, terminal: &Terminal) -> Result<(), Failure> {
@@ -172,6 +178,9 @@ fn show(engine: &Engine, job: &Job, terminal: &Terminal) -> Result<(), Failure> 
         return terminal.json(job);
     }
     terminal.line(state(job))?;
+    if engine.job_was_interrupted(job)? {
+        terminal.line(INTERRUPTED)?;
+    }
     let figures = serde_json::from_value::<AnalysisFigures>(job.detail.clone()).ok();
     let results: Vec<String> = engine.job_results(&job.id)?.into_iter().map(|result| result.name).collect();
     let facts = [
@@ -264,6 +273,13 @@ impl ResultArgs {
             if self.format.is_some() {
                 return Err(Failure::usage(format!("{name} is not a table, so it has no other format")));
             }
+            let ending = |path: &Path| path.extension().map(std::ffi::OsStr::to_ascii_lowercase);
+            if let Some(out) = self.out.as_deref().filter(|out| ending(out) != ending(Path::new(name))) {
+                return Err(Failure::usage(format!(
+                    "{} is to be {name}; end its name as that one does",
+                    out.display()
+                )));
+            }
             let from = engine.job_result_path(&self.job, name)?;
             let mut source = std::fs::File::open(&from).map_err(|e| EngineError::io("open", &from, e))?;
             let picture = Path::new(name).extension().is_some_and(|ending| ending == "png");
@@ -271,6 +287,12 @@ impl ResultArgs {
             return self.write(terminal, readable, |out| io::copy(&mut source, out).map(|_| ()));
         }
         let format = match (self.format, &self.out) {
+            (Some(format), Some(path)) if ResultFormat::of(path).is_ok_and(|named| named != format) => {
+                return Err(Failure::usage(format!(
+                    "{} names another format than --format; leave one out",
+                    path.display()
+                )));
+            }
             (Some(format), _) => format,
             (None, Some(path)) => ResultFormat::of(path)?,
             (None, None) if terminal.is_json() => ResultFormat::Json,

@@ -6,7 +6,7 @@ use anser_engine::Analysis;
 use anser_engine::outliers::{OutlierMethod, OutlierOptions, OutlierReport, ShownDocument};
 use clap::{Args, ValueEnum};
 
-use super::analysis::{SourceArgs, check_outputs, run};
+use super::analysis::{SourceArgs, check_outputs, check_pictures, run};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, snippet};
@@ -56,6 +56,7 @@ enum Method {
 impl OutliersArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         check_outputs(&self.source, &self.out, &self.plot)?;
+        check_pictures(&self.plot)?;
         let method = match self.method {
             Method::Lof => OutlierMethod::Lof,
             Method::KnnDistance => OutlierMethod::KnnDistance,

@@ -7,7 +7,7 @@ use anser_engine::classify::EvaluationMethod;
 use anser_engine::regress::{RegressorOptions, RegressorReport};
 use clap::{Args, Subcommand};
 
-use super::analysis::{SourceArgs, check_outputs, run};
+use super::analysis::{SourceArgs, check_outputs, check_pictures, run};
 use super::predictors::{SavedCommand, next_step};
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -74,6 +74,7 @@ impl RegressCommand {
 impl TrainArgs {
     fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         check_outputs(&self.source, &self.out, &self.plot)?;
+        check_pictures(&self.plot)?;
         let defaults = RegressorOptions::default();
         let options = RegressorOptions {
             target: self.target.clone(),
@@ -126,7 +127,10 @@ fn print(terminal: &Terminal, report: &RegressorReport) -> Result<(), Failure> {
         }
     };
     terminal.line(format!(
-        "{:.1} % less squared error than the mean, on {} documents that were not learnt from (alpha {}){skipped}",
-        evaluation.improvement_percent, evaluation.documents, report.alpha
+        "{:.1} % {} squared error than the mean, on {} documents that were not learnt from (alpha {}){skipped}",
+        evaluation.improvement_percent.abs(),
+        if evaluation.improvement_percent < 0.0 { "more" } else { "less" },
+        evaluation.documents,
+        report.alpha
     ))
 }

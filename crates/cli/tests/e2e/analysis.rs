@@ -155,6 +155,12 @@ fn an_analysis_that_fails_names_its_job_and_one_that_is_too_large_its_bound() {
     let mut none = arguments("outliers", &file);
     none.extend(["--where", "Score > 9"]);
     assert_failed(&run(&data, none), 1, &["reviews.csv", "the filter lets through"]);
+    let mut over = arguments("outliers", &file);
+    over.extend(["--out", file.to_str().unwrap()]);
+    assert_failed(&run(&data, over), 2, &["is the file that is read"]);
+    let mut picture = arguments("outliers", &file);
+    picture.extend(["--plot", "scores.png"]);
+    assert_failed(&run(&data, picture), 2, &["end its name in .svg"]);
     let states: Vec<Value> =
         json(&data, ["jobs", "list"]).as_array().unwrap().iter().map(|job| job["state"].clone()).collect();
     assert_eq!(states, [json!("failed"), json!("failed")]);

@@ -133,15 +133,20 @@ fn resample(scored: &[Scored], classes: usize, seed: u64, cancel: &CancelToken) 
             right[class as usize] += u32::from(class == predicted);
         }
         let total = pairs.len() as f64;
-        let (mut hits, mut plain, mut weighted) = (0_u32, 0.0, 0.0);
+        // A class that a resample has nothing of says nothing there; counting it as 0 would pull the interval down.
+        let (mut hits, mut plain, mut weighted, mut occurring) = (0_u32, 0.0, 0.0, 0_usize);
         for class in 0..classes {
             hits += right[class];
             let both = assigned[class] + support[class];
-            let f1 = if both == 0 { 0.0 } else { f64::from(2 * right[class]) / f64::from(both) };
+            if both == 0 {
+                continue;
+            }
+            let f1 = f64::from(2 * right[class]) / f64::from(both);
+            occurring += 1;
             plain += f1;
             weighted += f1 * f64::from(support[class]);
         }
-        found.push([f64::from(hits) / total, plain / classes as f64, weighted / total]);
+        found.push([f64::from(hits) / total, plain / occurring.max(1) as f64, weighted / total]);
     }
     Ok(found)
 }

@@ -1,7 +1,7 @@
 //! Predictions for documents that were not learnt from: what every figure of an evaluation is made of.
 
 use anser_core::{CancelToken, Progress, ProgressUnit};
-use anser_index::analysis::{Vectors, stratified_folds, stratified_held_out};
+use anser_index::analysis::{Vectors, first_copies, stratified_folds, stratified_held_out};
 
 use super::labels::Labelled;
 use super::learn::{Examples, learn};
@@ -19,16 +19,34 @@ pub(super) struct Unseen {
     pub(super) fold: Option<u32>,
 }
 
-/// The fold, from 0, in which each document is predicted; `None` for those that are only learnt from.
-pub(super) fn split(classes: &[usize], evaluation: EvaluationMethod, seed: u64) -> Vec<Option<u32>> {
-    match evaluation {
+/// The fold, from 0, in which each document is predicted; `None` for those that are only learnt from. Copies are predicted
+/// together: `firsts` names the first copy of each document.
+pub(super) fn split(classes: &[usize], firsts: &[usize], evaluation: EvaluationMethod, seed: u64) -> Vec<Option<u32>> {
+    // A class that consists of copies could be learnt from nothing else; its documents are dealt one by one.
+    let mut distinct = vec![0_usize; classes.iter().max().map_or(0, |highest| highest + 1)];
+    for (row, _) in firsts.iter().enumerate().filter(|(row, first)| row == *first) {
+        distinct[classes[row]] += 1;
+    }
+    let leader = |row: usize| if distinct[classes[row]] < 2 { row } else { firsts[row] };
+    let leaders: Vec<usize> = (0..classes.len()).filter(|row| leader(*row) == *row).collect();
+    let leading: Vec<usize> = leaders.iter().map(|row| classes[*row]).collect();
+    let folds: Vec<Option<u32>> = match evaluation {
         EvaluationMethod::Folds(folds) => {
-            stratified_folds(classes, folds, seed).into_iter().map(|fold| Some(fold as u32)).collect()
+            stratified_folds(&leading, folds, seed).into_iter().map(|fold| Some(fold as u32)).collect()
         }
         EvaluationMethod::HeldOut(share) => {
-            stratified_held_out(classes, share, seed).into_iter().map(|out| out.then_some(0)).collect()
+            stratified_held_out(&leading, share, seed).into_iter().map(|out| out.then_some(0)).collect()
         }
+    };
+    let mut found = vec![None; classes.len()];
+    for (row, fold) in leaders.into_iter().zip(folds) {
+        found[row] = fold;
     }
+    // The first copy stands before the others, and leads itself unless its own class is one of copies.
+    for row in 0..classes.len() {
+        found[row] = found[leader(row)];
+    }
+    found
 }
 
 /// Predicts labelled documents fold by fold, each time from the documents outside. `None` for those that are only learnt
@@ -39,7 +57,8 @@ pub(super) fn predict_unseen(
     labelled: &Labelled,
     (cancel, progress): (&CancelToken, &dyn Progress),
 ) -> Result<Vec<Option<Unseen>>, EngineError> {
-    let folds = split(&labelled.classes, options.evaluation, options.seed);
+    let firsts = first_copies(vectors, &labelled.places);
+    let folds = split(&labelled.classes, &firsts, options.evaluation, options.seed);
     let mut found: Vec<Option<Unseen>> = vec![None; folds.len()];
     let highest = folds.iter().flatten().max().copied().unwrap_or_default();
     progress.start("measuring", Some(folds.iter().flatten().count() as u64), ProgressUnit::Items);

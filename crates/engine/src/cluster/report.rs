@@ -88,7 +88,7 @@ impl From<Stability> for ClusterStability {
     fn from(found: Stability) -> Self {
         let Stability { runs, vectors: documents, mean_adjusted_rand, lowest } = found;
         let verdict = match mean_adjusted_rand {
-            mean if mean >= 0.9 => "other seeds give nearly the same clusters: they are in the data",
+            mean if mean >= 0.9 => "other seeds give nearly the same clusters",
             mean if mean >= 0.7 => "other seeds give mostly the same clusters: believe their cores, not every border",
             mean if mean >= 0.5 => {
                 "other seeds agree in part: take the clusters as one way among several to divide the documents"

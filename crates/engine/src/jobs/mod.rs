@@ -159,6 +159,11 @@ impl Engine {
         self.jobs.get(id)
     }
 
+    /// Whether a job is called running and nobody is at it any more: its process died, and no other has taken it up yet.
+    pub fn job_was_interrupted(&self, job: &Job) -> Result<bool, EngineError> {
+        Ok(job.state == JobState::Running && self.jobs.is_free(&job.id)?)
+    }
+
     /// How many jobs of each kind are in each state; pairs without any are left out.
     pub fn job_counts(&self) -> Result<Vec<(String, JobState, i64)>, EngineError> {
         self.jobs.counts()

@@ -157,6 +157,11 @@ impl Jobs {
         Ok(recovered)
     }
 
+    /// Whether nobody is at a job now.
+    pub(super) fn is_free(&self, id: &str) -> Result<bool, EngineError> {
+        Ok(JobLock::try_take(&self.data, id)?.is_some())
+    }
+
     /// [`recover`](Self::recover) for every job that is called running.
     pub(super) fn recover_all(&self) -> Result<(), EngineError> {
         for (id, _) in self.database.read(|connection| record::in_state(connection, JobState::Running))? {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use anser_core::{AttributeValue, Document, ProgressUnit, excerpt};
-use anser_index::analysis::{AlphaScore, RidgeFolds, shuffled_folds};
+use anser_index::analysis::{AlphaScore, RidgeFolds, first_copies, shuffled_folds};
 use arrow::array::{ArrayRef, Float64Array, UInt32Array};
 use arrow::datatypes::{DataType, Field};
 use serde_json::json;
@@ -68,6 +68,13 @@ impl Numbers {
             }
         }
         let (shown, name) = (excerpt(attribute, 60), &work.subject.name);
+        if not_numeric > values.len() {
+            let message = format!(
+                "{not_numeric} of {} values of \"{shown}\" in \"{name}\" are no numbers; a regression needs a numeric attribute, a classifier takes any",
+                not_numeric + values.len()
+            );
+            return Err(EngineError::invalid("target", message));
+        }
         if values.len() < LEAST {
             let message = format!(
                 "{} of {} documents of \"{name}\" have a number in \"{shown}\"; a regression needs at least {LEAST}",
@@ -116,7 +123,24 @@ struct Split {
 }
 
 impl Split {
-    fn of(options: &RegressorOptions, count: usize) -> Self {
+    /// Copies go together: `firsts` names the first copy of each document.
+    fn of(options: &RegressorOptions, firsts: &[usize]) -> Self {
+        let distinct: Vec<usize> = (0..firsts.len()).filter(|row| firsts[*row] == *row).collect();
+        if distinct.len() < LEAST {
+            return Self::of_distinct(options, firsts.len());
+        }
+        let split = Self::of_distinct(options, distinct.len());
+        let mut of = vec![0; firsts.len()];
+        for (row, piece) in distinct.into_iter().zip(split.of) {
+            of[row] = piece;
+        }
+        for row in 0..firsts.len() {
+            of[row] = of[firsts[row]];
+        }
+        Self { of, folds: split.folds }
+    }
+
+    fn of_distinct(options: &RegressorOptions, count: usize) -> Self {
         match options.evaluation {
             EvaluationMethod::Folds(folds) => {
                 let folds = folds.min(count);
@@ -151,7 +175,7 @@ impl RegressorOptions {
         let numbers = Numbers::read(work, &self.target)?;
         let figures = numbers.figures();
         let range = self.clip.then_some((figures.low, figures.high));
-        let split = Split::of(self, numbers.values.len());
+        let split = Split::of(self, &first_copies(&work.subject.vectors, &numbers.places));
         work.progress.start("reading vectors", None, ProgressUnit::Items);
         let folds = moments(work, &numbers, &split.of)?;
         work.progress.finish();

@@ -9,7 +9,7 @@ use anser_engine::classify::{
 use anser_engine::{Analysis, Estimate};
 use clap::{Args, ValueEnum};
 
-use crate::commands::analysis::{SourceArgs, check_outputs, run};
+use crate::commands::analysis::{SourceArgs, check_outputs, check_pictures, run};
 use crate::commands::predictors::next_step;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -101,6 +101,7 @@ fn parse_description(text: &str) -> Result<(String, String), String> {
 impl TrainArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         check_outputs(&self.source, &self.out, self.confusion.iter().chain(&self.calibration))?;
+        check_pictures(self.confusion.iter().chain(&self.calibration))?;
         let finished = run(settings, terminal, &self.source, Analysis::TrainClassifier(self.options()?))?;
         let report: ClassifierReport = finished.report()?;
         if let Some(path) = &self.out {

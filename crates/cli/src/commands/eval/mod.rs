@@ -104,8 +104,8 @@ impl EvalCommand {
                 let found = engine()?.evaluate_answers(collection, &questions, progress.as_ref(), &cancel)?;
                 if terminal.is_json() { terminal.json(&found) } else { print_answers(terminal, &found) }
             }
-            Self::Answers(args) => args.tuned.run(&engine()?, args.collection.as_deref(), terminal),
-            Self::Moderation(args) => args.run(&engine()?, terminal),
+            Self::Answers(args) => args.tuned.run(engine()?.as_ref(), args.collection.as_deref(), terminal),
+            Self::Moderation(args) => args.run(engine()?.as_ref(), terminal),
             Self::Clusters(args) => args.run(settings, terminal),
             Self::FewShot(args) => args.run(settings, terminal),
         }

@@ -231,3 +231,26 @@ fn a_labelled_file_is_learnt_from_without_a_collection() {
     request.draws = 0;
     assert!(run(&request).is_err());
 }
+
+#[test]
+fn copies_of_a_document_are_measured_together() {
+    let bench = Bench::new();
+    let mut copied = Vec::new();
+    for (id, text, label) in planted(36) {
+        copied.push((format!("{id}-1"), text.clone(), label));
+        copied.push((format!("{id}-2"), text, label));
+    }
+    fill(&bench, &copied, |_, label| json!({"room": label}));
+    for evaluation in [EvaluationMethod::Folds(5), EvaluationMethod::HeldOut(0.3)] {
+        let options = ClassifierOptions { evaluation, ..logistic() };
+        let job = bench.run("things", Analysis::TrainClassifier(options));
+        assert_eq!(job.state, JobState::Succeeded, "{:?}", job.failure);
+        let mut folds: std::collections::HashMap<String, Value> = std::collections::HashMap::new();
+        for row in rows(&bench, &job.id) {
+            let text = row["text"].as_str().unwrap().to_owned();
+            let fold = folds.entry(text).or_insert_with(|| row["fold"].clone());
+            assert_eq!(*fold, row["fold"], "{evaluation:?}: {row}");
+        }
+        assert!(folds.values().collect::<std::collections::HashSet<_>>().len() > 1);
+    }
+}

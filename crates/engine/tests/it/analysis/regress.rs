@@ -88,7 +88,7 @@ fn attributes_without_numbers_to_learn_are_refused_by_name() {
     for (target, said) in [
         ("same", "\"same\" is 4 in all documents"),
         ("few", "3 of 12 documents of \"reviews\" have a number in \"few\""),
-        ("text", "0 of 12 documents"),
+        ("text", "12 of 12 values of \"text\""),
         ("nothing", "0 of 12 documents"),
     ] {
         let options = RegressorOptions { target: target.to_owned(), ..options() };
