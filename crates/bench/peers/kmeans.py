@@ -53,7 +53,7 @@ def faiss_kmeans(iterations):
     model.train(state["vectors"], init_centroids=state["start"])
     assignments = model.index.search(state["vectors"], 1)[1][:, 0]
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "iterations": iterations, "assignments": assignments.tolist()}
+    return {"seconds": seconds, "iterations": len(model.iteration_stats), "assignments": assignments.tolist()}
 
 
 serve({"load": load, "scikit_learn": scikit_learn, "faiss": faiss_kmeans})
