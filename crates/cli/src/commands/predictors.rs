@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anser_core::CancelToken;
 use anser_engine::Analysis;
+use anser_engine::classify::EvaluationMethod;
 use anser_engine::predictors::{PredictOptions, PredictReport, Prediction, SavedPredictor, TextPredictions};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -38,6 +39,24 @@ impl std::str::FromStr for PredictorName {
         let version = version.parse().ok().filter(|version| *version > 0);
         let version = version.ok_or_else(|| "write a name, or NAME@VERSION with a version from 1 on".to_owned())?;
         Ok(Self { name: name.to_owned(), version: Some(version) })
+    }
+}
+
+/// Which documents a training run is measured on.
+#[derive(Debug, Args)]
+pub(crate) struct EvaluationArgs {
+    /// Folds of the cross-validation
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    folds: usize,
+    /// Measure on this share of the documents instead of cross-validating
+    #[arg(long, value_name = "SHARE", conflicts_with = "folds")]
+    held_out: Option<f64>,
+}
+
+impl EvaluationArgs {
+    /// The engine's words for it.
+    pub(crate) fn method(&self) -> EvaluationMethod {
+        self.held_out.map_or(EvaluationMethod::Folds(self.folds), EvaluationMethod::HeldOut)
     }
 }
 

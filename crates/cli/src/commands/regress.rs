@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use anser_engine::Analysis;
-use anser_engine::classify::EvaluationMethod;
 use anser_engine::regress::{RegressorOptions, RegressorReport};
 use clap::{Args, Subcommand};
 
 use super::analysis::{SourceArgs, check_outputs, check_pictures, run};
-use super::predictors::{SavedCommand, next_step};
+use super::predictors::{EvaluationArgs, SavedCommand, next_step};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -39,12 +38,8 @@ pub(crate) struct TrainArgs {
     /// Penalties to choose from; larger means smoother
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
     alpha: Vec<f64>,
-    /// Folds of the cross-validation
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    folds: usize,
-    /// Measure on this share of the documents instead of cross-validating
-    #[arg(long, value_name = "SHARE", conflicts_with = "folds")]
-    held_out: Option<f64>,
+    #[command(flatten)]
+    evaluation: EvaluationArgs,
     /// Keep predictions within the values that were seen
     #[arg(long)]
     clip: bool,
@@ -79,7 +74,7 @@ impl TrainArgs {
         let options = RegressorOptions {
             target: self.target.clone(),
             alpha: if self.alpha.is_empty() { defaults.alpha } else { self.alpha.clone() },
-            evaluation: self.held_out.map_or(EvaluationMethod::Folds(self.folds), EvaluationMethod::HeldOut),
+            evaluation: self.evaluation.method(),
             clip: self.clip,
             seed: self.seed,
             save_as: self.save.clone(),

@@ -73,15 +73,28 @@ impl RowFile {
         Self { path }
     }
 
-    fn reader(&self) -> Result<FileReader<BufReader<File>>, EngineError> {
+    fn reader(&self, columns: Option<Vec<usize>>) -> Result<FileReader<BufReader<File>>, EngineError> {
         let file = File::open(&self.path).map_err(|e| EngineError::io("open", &self.path, e))?;
-        FileReader::try_new(BufReader::new(file), None).map_err(|e| arrow_error("read", &self.path, e))
+        FileReader::try_new(BufReader::new(file), columns).map_err(|e| arrow_error("read", &self.path, e))
+    }
+
+    /// The ids of all documents in order; nothing else of them is looked at.
+    pub(super) fn ids(&self) -> Result<Vec<DocumentId>, EngineError> {
+        let mut ids = Vec::new();
+        for batch in self.reader(Some(vec![0]))? {
+            let batch = batch.map_err(|e| arrow_error("read", &self.path, e))?;
+            let column = batch.column(0).as_string::<i32>();
+            for row in 0..batch.num_rows() {
+                ids.push(DocumentId::new(column.value(row))?);
+            }
+        }
+        Ok(ids)
     }
 
     /// All documents in order, a batch in memory at a time.
     pub(super) fn all(&self) -> Result<impl Iterator<Item = Result<Document, EngineError>> + use<>, EngineError> {
         let path = self.path.clone();
-        Ok(self.reader()?.flat_map(move |batch| -> Vec<Result<Document, EngineError>> {
+        Ok(self.reader(None)?.flat_map(move |batch| -> Vec<Result<Document, EngineError>> {
             match batch {
                 Ok(batch) => (0..batch.num_rows()).map(|row| document(&batch, row)).collect(),
                 Err(error) => vec![Err(arrow_error("read", &path, error))],
@@ -93,7 +106,7 @@ impl RowFile {
     pub(super) fn some(&self, wanted: &[usize]) -> Result<Vec<Document>, EngineError> {
         let mut order: Vec<usize> = (0..wanted.len()).collect();
         order.sort_unstable_by_key(|&at| wanted[at]);
-        let mut reader = self.reader()?;
+        let mut reader = self.reader(None)?;
         let mut found: Vec<Option<Document>> = vec![None; wanted.len()];
         let mut current: Option<(usize, RecordBatch)> = None;
         for at in order {

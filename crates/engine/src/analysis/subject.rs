@@ -70,7 +70,7 @@ impl Subject {
         };
         let vectors = Vectors::map(&folder.join(VECTORS), embedder.dimension)?;
         let rows = RowFile::new(folder.join(ROWS));
-        let ids: Vec<DocumentId> = rows.all()?.map(|row| row.map(|row| row.id)).collect::<Result<_, _>>()?;
+        let ids = rows.ids()?;
         if ids.len() != vectors.len() {
             return Err(EngineError::internal("the rows and vectors of an analysis do not fit together"));
         }

@@ -1,8 +1,9 @@
 //! A training run from the documents to its files.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use anser_core::{Document, ProgressUnit};
+use anser_core::ProgressUnit;
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field};
 use serde_json::json;
@@ -17,11 +18,8 @@ use crate::analysis::Work;
 use crate::chart::{calibration_chart, confusion_chart};
 use crate::map::text::grouped;
 use crate::predictors::{Classifier, LabelCount, Method, NewPredictor, Predictor, SavedAs};
-use crate::table::DocumentTable;
+use crate::table::write_ordered;
 use crate::{EngineError, classify};
-
-/// Rows of the table that are written at a time.
-const BATCH: usize = 1024;
 
 impl ClassifierOptions {
     /// Does the work.
@@ -220,8 +218,6 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     fn write(&self, work: &Work<'_>) -> Result<(), EngineError> {
-        let total = self.labelled.places.len();
-        work.progress.start("writing the table", Some(total as u64), ProgressUnit::Items);
         let own = vec![
             Field::new("label", DataType::Utf8, true),
             Field::new("predicted", DataType::Utf8, true),
@@ -229,29 +225,10 @@ impl Rows<'_> {
             Field::new("abstained", DataType::Boolean, true),
             Field::new("fold", DataType::UInt32, true),
         ];
-        let mut table = DocumentTable::create(work, "documents", own)?;
-        let (mut waiting, mut row): (Vec<Document>, usize) = (Vec::with_capacity(BATCH), 0);
-        for (place, document) in work.subject.documents()?.enumerate() {
-            work.cancel.check()?;
-            if self.labelled.places.get(row + waiting.len()) == Some(&place) {
-                waiting.push(document?);
-            }
-            if waiting.len() == BATCH || row + waiting.len() == total {
-                table.write(&waiting, self.arrays(row..row + waiting.len()))?;
-                row += waiting.len();
-                waiting.clear();
-                work.progress.set(row as u64);
-                if row == total {
-                    break;
-                }
-            }
-        }
-        table.finish()?;
-        work.progress.finish();
-        Ok(())
+        write_ordered(work, "documents", own, &self.labelled.places, &mut |rows| self.arrays(rows))
     }
 
-    fn arrays(&self, rows: std::ops::Range<usize>) -> Vec<ArrayRef> {
+    fn arrays(&self, rows: Range<usize>) -> Vec<ArrayRef> {
         let found = &self.found[rows.clone()];
         let name = |class: usize| self.labelled.names[class].as_str();
         let truth = self.labelled.classes[rows].iter().map(|class| self.told.then(|| name(*class)));

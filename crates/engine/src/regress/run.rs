@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anser_core::{AttributeValue, Document, ProgressUnit, excerpt};
+use anser_core::{AttributeValue, ProgressUnit, excerpt};
 use anser_index::analysis::{AlphaScore, RidgeFolds, first_copies, shuffled_folds};
 use arrow::array::{ArrayRef, Float64Array, UInt32Array};
 use arrow::datatypes::{DataType, Field};
@@ -17,11 +17,8 @@ use crate::classify::EvaluationMethod;
 use crate::evaluate::interval;
 use crate::map::text::grouped;
 use crate::predictors::{NewPredictor, Predictor, Regressor, SavedAs};
-use crate::table::{DocumentTable, number};
+use crate::table::{number, write_ordered};
 use crate::{EngineError, Estimate};
-
-/// Rows of the table that are written at a time.
-const BATCH: usize = 1024;
 
 /// Pieces between which α is chosen where the evaluation has too few of its own.
 const INNER_FOLDS: usize = 5;
@@ -344,16 +341,13 @@ fn intervals(errors: &[f64], seed: u64, work: &Work<'_>) -> Result<[Estimate; 2]
 
 /// Writes the table `documents`.
 fn write(work: &Work<'_>, numbers: &Numbers, found: &[Option<Unseen>]) -> Result<(), EngineError> {
-    let total = numbers.places.len();
-    work.progress.start("writing the table", Some(total as u64), ProgressUnit::Items);
     let own = vec![
         Field::new("value", DataType::Float64, false),
         Field::new("predicted", DataType::Float64, true),
         Field::new("residual", DataType::Float64, true),
         Field::new("fold", DataType::UInt32, true),
     ];
-    let mut table = DocumentTable::create(work, "documents", own)?;
-    let arrays = |rows: Range<usize>| -> Vec<ArrayRef> {
+    let mut arrays = |rows: Range<usize>| -> Vec<ArrayRef> {
         let (values, found) = (&numbers.values[rows.clone()], &found[rows]);
         let residual = |(value, found): (&f64, &Option<Unseen>)| found.map(|found| value - found.predicted);
         vec![
@@ -363,25 +357,7 @@ fn write(work: &Work<'_>, numbers: &Numbers, found: &[Option<Unseen>]) -> Result
             Arc::new(found.iter().map(|found| found.map(|f| f.fold)).collect::<UInt32Array>()),
         ]
     };
-    let (mut waiting, mut row): (Vec<Document>, usize) = (Vec::with_capacity(BATCH), 0);
-    for (place, document) in work.subject.documents()?.enumerate() {
-        work.cancel.check()?;
-        if numbers.places.get(row + waiting.len()) == Some(&place) {
-            waiting.push(document?);
-        }
-        if waiting.len() == BATCH || row + waiting.len() == total {
-            table.write(&waiting, arrays(row..row + waiting.len()))?;
-            row += waiting.len();
-            waiting.clear();
-            work.progress.set(row as u64);
-            if row == total {
-                break;
-            }
-        }
-    }
-    table.finish()?;
-    work.progress.finish();
-    Ok(())
+    write_ordered(work, "documents", own, &numbers.places, &mut arrays)
 }
 
 fn draw(

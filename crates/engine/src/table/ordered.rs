@@ -1,4 +1,4 @@
-//! Writing a table of documents in an order that is not that of their ids: by rank, or group by group.
+//! Writing a table of some of the documents, in any order: by rank, group by group, or those that have a label.
 
 use std::ops::Range;
 

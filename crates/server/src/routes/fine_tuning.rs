@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use anser_engine::{Engine, EngineError, FineTuningJob};
+use anser_engine::Engine;
 use axum::Json;
 
+use super::jobs::on_job;
 use crate::call::EngineCall;
 use crate::error::ApiResult;
 use crate::extract::{self, Path, Query};
@@ -52,14 +53,6 @@ pub(crate) async fn pause(call: EngineCall, Path(id): Path<String>) -> ApiResult
 /// Goes on with a job that was put aside.
 pub(crate) async fn resume(call: EngineCall, Path(id): Path<String>) -> ApiResult<Json<Job>> {
     on_job(call, id, Engine::resume_fine_tuning_job).await
-}
-
-async fn on_job(
-    call: EngineCall,
-    id: String,
-    action: fn(&Engine, &str) -> Result<FineTuningJob, EngineError>,
-) -> ApiResult<Json<Job>> {
-    Ok(Json(call.run(move |work| Ok(action(work.engine(), &id)?.into())).await?))
 }
 
 /// What happened to a job, newest first.

@@ -78,11 +78,12 @@ pub(crate) async fn resume(call: EngineCall, Path(id): Path<String>) -> ApiResul
     on_job(call, id, Engine::resume_job).await
 }
 
-async fn on_job(
+/// Does something with one job, in the words of one of the two APIs that have jobs.
+pub(super) async fn on_job<J, W: From<J> + Send + 'static>(
     call: EngineCall,
     id: String,
-    action: fn(&Engine, &str) -> Result<anser_engine::Job, EngineError>,
-) -> ApiResult<Json<Job>> {
+    action: impl FnOnce(&Engine, &str) -> Result<J, EngineError> + Send + 'static,
+) -> ApiResult<Json<W>> {
     Ok(Json(call.run(move |work| Ok(action(work.engine(), &id)?.into())).await?))
 }
 

@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use anser_engine::classify::{
-    ClassBalance, ClassifierEvaluation, ClassifierMethod, ClassifierOptions, ClassifierReport, EvaluationMethod,
-    ZeroShotLabel,
+    ClassBalance, ClassifierEvaluation, ClassifierMethod, ClassifierOptions, ClassifierReport, ZeroShotLabel,
 };
 use anser_engine::{Analysis, Estimate};
 use clap::{Args, ValueEnum};
 
 use crate::commands::analysis::{SourceArgs, check_outputs, check_pictures, run};
-use crate::commands::predictors::next_step;
+use crate::commands::predictors::{EvaluationArgs, next_step};
 use crate::config::Settings;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, snippet};
@@ -64,12 +63,8 @@ pub(crate) struct TrainArgs {
     /// Every class counts the same, however few documents it has (logistic)
     #[arg(long)]
     balanced: bool,
-    /// Folds of the cross-validation
-    #[arg(long, default_value_t = 5, value_name = "N")]
-    folds: usize,
-    /// Measure on this share of the documents instead of cross-validating
-    #[arg(long, value_name = "SHARE", conflicts_with = "folds")]
-    held_out: Option<f64>,
+    #[command(flatten)]
+    evaluation: EvaluationArgs,
     /// Leave classes with fewer documents out
     #[arg(long, value_name = "N")]
     min_examples: Option<usize>,
@@ -151,7 +146,7 @@ impl TrainArgs {
             },
             class_weights: if self.balanced { ClassBalance::Balanced } else { ClassBalance::Uniform },
             k: self.k,
-            evaluation: self.held_out.map_or(EvaluationMethod::Folds(self.folds), EvaluationMethod::HeldOut),
+            evaluation: self.evaluation.method(),
             min_examples: self.min_examples,
             abstain_below: self.abstain_below,
             seed: self.seed,
