@@ -161,8 +161,9 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> ApiResult<Bytes
     let waits_for_go_ahead = request.headers().contains_key(header::EXPECT);
     let body = request.into_body();
     if announced.is_some_and(|length: u64| length > limit as u64) {
+        // As much in all as of a body whose length was not announced: what stays unread resets the connection under the answer.
         if !waits_for_go_ahead {
-            drain(body, limit).await;
+            drain(body, limit.saturating_mul(2)).await;
         }
         return Err(ApiError::body_too_large(limit));
     }
@@ -181,14 +182,14 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> ApiResult<Bytes
     Ok(read.into())
 }
 
-/// Reads on for a short time and at most about `limit` bytes, keeping nothing.
-async fn drain(body: Body, limit: usize) {
+/// Reads on for a short time and at most about `most` bytes, keeping nothing.
+async fn drain(body: Body, most: usize) {
     let mut chunks = body.into_data_stream();
     let reading = async {
         let mut read = 0;
         while let Some(Ok(chunk)) = chunks.next().await {
             read += chunk.len();
-            if read > limit {
+            if read > most {
                 break;
             }
         }
