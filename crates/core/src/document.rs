@@ -132,11 +132,21 @@ pub struct Chunk {
 pub struct ScoredChunk {
     /// The chunk.
     pub chunk: Chunk,
-    /// Cosine similarity with the query, in [-1, 1]; higher is closer.
+    /// What the hits of one search are ordered by before they are reranked; higher is better. The cosine for a search of
+    /// vectors, BM25 for a search of words, the fused score in [0, 1] for both.
     pub score: f32,
+    /// Cosine similarity with the query, in [-1, 1], whenever the query has a vector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vector_score: Option<f32>,
+    /// BM25 of the query's words, whenever they were searched for and one of them occurs; above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyword_score: Option<f32>,
     /// The cross-encoder's logit, when the hits were reranked; higher is better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerank_score: Option<f32>,
+    /// Where words of the query occur in the chunk's text: ascending, not overlapping. Empty unless asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub highlights: Vec<ByteSpan>,
     /// The document's title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,

@@ -95,3 +95,21 @@ pub struct EmbedderInfo {
     /// Hash over model bytes, pooling, prefixes and dimension, in hexadecimal.
     pub fingerprint: String,
 }
+
+/// Begins the fingerprint of vectors that their owner makes.
+const EXTERNAL: &str = "external:";
+
+impl EmbedderInfo {
+    /// Vectors that the user brings along, of `dimension` numbers: no model of ours makes them. Collections whose vectors
+    /// bear the same `name` and dimension understand each other's.
+    pub fn external(name: impl Into<String>, dimension: usize) -> Self {
+        let model = name.into();
+        let fingerprint = format!("{EXTERNAL}{dimension}:{model}");
+        Self { model, dimension, max_tokens: 0, fingerprint }
+    }
+
+    /// Whether the user brings these vectors along.
+    pub fn is_external(&self) -> bool {
+        self.fingerprint.starts_with(EXTERNAL)
+    }
+}

@@ -180,7 +180,7 @@ fn drop_duplicates(hits: Vec<ScoredChunk>) -> Vec<ScoredChunk> {
 
 /// How relevant a hit is, all told: its cosine, plus the weighted logit where it was reranked.
 pub(crate) fn relevance(hit: &ScoredChunk) -> f32 {
-    hit.score + LOGIT_WEIGHT * hit.rerank_score.unwrap_or(0.0)
+    hit.vector_score.unwrap_or(0.0) + LOGIT_WEIGHT * hit.rerank_score.unwrap_or(0.0)
 }
 
 /// Gives every hit its logit and sorts by relevance, best first.
@@ -253,7 +253,7 @@ mod tests {
         let order: Vec<u64> = hits.iter().map(|h| h.chunk.id.0).collect();
         assert_eq!(order, [2, 1, 3], "0.65 + 0.13 > 0.7 + 0.05 > 0.3 + 0.11");
         assert_eq!(hits[0].rerank_score, Some(13.0));
-        assert!((hits[0].score - 0.65).abs() < 1e-6);
+        assert!((hits[0].vector_score.unwrap() - 0.65).abs() < 1e-6);
     }
 
     #[test]

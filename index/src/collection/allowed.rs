@@ -18,12 +18,28 @@ const REMEMBERED_IDS: usize = 4_000_000;
 /// Near names that are told for an attribute that no document has.
 const NEAR_KEYS: usize = 3;
 
+/// How the vectors that a filter lets through are searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilterStrategy {
+    /// The query is compared with every one of them.
+    ExactScan,
+    /// Graphs are walked, and only what passes is kept.
+    FilteredGraph,
+}
+
 /// What a filter let through.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FilterExplain {
+    /// How the vectors that pass were searched; `None` where no vectors were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<FilterStrategy>,
+    /// Share of all vectors that pass, in [0, 1].
+    #[serde(default)]
+    pub selectivity: f64,
     /// Documents that pass and have chunks.
     pub documents: usize,
-    /// Their chunks; each has a vector, and the query was compared with every one of them.
+    /// Their chunks; each has a vector.
     pub vectors: usize,
     /// Attributes that the filter looks at and that no document has: most likely misspelt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -54,19 +70,19 @@ impl std::fmt::Display for UnknownKey {
 
 /// The chunks that a filter lets through at one moment.
 #[derive(Debug)]
-pub(super) struct Allowed {
+pub(crate) struct Allowed {
     /// Ascending.
-    pub(super) chunks: Vec<ChunkId>,
-    pub(super) explain: FilterExplain,
+    pub(crate) chunks: Vec<ChunkId>,
+    pub(crate) explain: FilterExplain,
 }
 
 /// The last filters with what they let through.
 #[derive(Debug, Default)]
-pub(super) struct AllowedCache(Mutex<VecDeque<(Filter, i64, Arc<Allowed>)>>);
+pub(crate) struct AllowedCache(Mutex<VecDeque<(Filter, i64, Arc<Allowed>)>>);
 
 impl AllowedCache {
     /// What `filter` lets through of what `connection` sees.
-    pub(super) fn get(&self, filter: &Filter, database: &Database, connection: &Connection) -> Result<Arc<Allowed>> {
+    pub(crate) fn get(&self, filter: &Filter, database: &Database, connection: &Connection) -> Result<Arc<Allowed>> {
         let seq = database.last_seq(connection)?;
         if let Some((.., found)) = self.0.lock().iter().find(|(of, at, _)| *at == seq && of == filter) {
             return Ok(Arc::clone(found));
@@ -102,7 +118,10 @@ fn read(filter: &Filter, database: &Database, connection: &Connection) -> Result
     chunks.sort_unstable();
     let absent = filter.keys().into_iter().filter(|key| !known.contains(*key));
     let unknown_keys = absent.map(|key| UnknownKey { key: key.to_owned(), near: near(key, &known) }).collect();
-    Ok(Allowed { explain: FilterExplain { documents, vectors: chunks.len(), unknown_keys }, chunks })
+    Ok(Allowed {
+        explain: FilterExplain { strategy: None, selectivity: 0.0, documents, vectors: chunks.len(), unknown_keys },
+        chunks,
+    })
 }
 
 /// The known names that differ from `key` in case, in a few letters, or in what follows a common beginning.

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use anser_core::{ChunkId, DocumentId, Embedding, ScoredChunk};
 
-use super::{Collection, SearchExplain};
+use super::Collection;
+use crate::SearchExplain;
 use crate::ann::{SearchMethod, dot, wrong_dimension};
 use crate::{Filter, IndexError, Result};
 
@@ -122,12 +123,8 @@ impl Collection {
                     })
                     .collect();
                 let explain = SearchExplain {
-                    method: SearchMethod::Exact,
-                    vectors: snapshot.len(),
-                    segments: snapshot.segments().len(),
-                    tail: snapshot.tail_len(),
-                    ef_search: None,
                     filter: allowed.as_ref().map(|allowed| allowed.explain.clone()),
+                    ..SearchExplain::of_vectors(SearchMethod::Exact, snapshot)
                 };
                 return Ok(RankOutcome { documents, explain });
             }

@@ -153,7 +153,16 @@ impl Database {
         for (id, score) in hits {
             let hit = select.query_row([id.0 as i64], |row| {
                 let (title, attributes) = (row.get(7)?, attributes(row, 8)?);
-                Ok(ScoredChunk { chunk: chunk(row)?, score: *score, rerank_score: None, title, attributes })
+                Ok(ScoredChunk {
+                    chunk: chunk(row)?,
+                    score: *score,
+                    vector_score: None,
+                    keyword_score: None,
+                    rerank_score: None,
+                    highlights: Vec::new(),
+                    title,
+                    attributes,
+                })
             });
             found.extend(hit.optional().map_err(self.failed("read"))?);
         }

@@ -20,7 +20,10 @@ pub(crate) fn hit(id: u64, document: &str, text: &str, score: f32) -> ScoredChun
             tokens: 1,
         },
         score,
+        vector_score: Some(score),
+        keyword_score: None,
         rerank_score: None,
+        highlights: Vec::new(),
         title: None,
         attributes: Attributes::new(),
     }

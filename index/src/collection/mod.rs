@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use anser_core::{AttributeValue, Chunk, Document, DocumentId, EmbedderInfo, Embedding, ScoredChunk};
+use anser_core::{AttributeValue, Chunk, Document, DocumentId, EmbedderInfo};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use self::allowed::AllowedCache;
-pub use self::allowed::{FilterExplain, UnknownKey};
+pub(crate) use self::allowed::AllowedCache;
+pub use self::allowed::{FilterExplain, FilterStrategy, UnknownKey};
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
-use crate::ann::{Found, SearchMethod, Snapshot};
+use crate::ann::Snapshot;
 use crate::cache::Cache;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
 use crate::upkeep::Upkeep;
@@ -45,55 +45,6 @@ pub struct CollectionInfo {
     pub disk_bytes: u64,
 }
 
-/// How to search.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SearchParams {
-    /// Most hits wanted, at least 1.
-    pub k: usize,
-    /// `Some(true)` compares with every vector, `Some(false)` uses graphs where there are any, `None` decides by size.
-    pub exact: Option<bool>,
-    /// Beam width in a graph; `None` is the store's default. At least `k` is used.
-    pub ef_search: Option<usize>,
-    /// Only chunks of documents that this lets through. The query is compared with every one of them, so the result is
-    /// exact whatever else is asked for.
-    pub filter: Option<Filter>,
-}
-
-impl SearchParams {
-    /// The `k` nearest, with defaults for the rest.
-    pub fn new(k: usize) -> Self {
-        Self { k, exact: None, ef_search: None, filter: None }
-    }
-}
-
-/// How a search was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SearchExplain {
-    /// Exact comparison or graphs.
-    pub method: SearchMethod,
-    /// Vectors that could have been found without a filter.
-    pub vectors: usize,
-    /// Segments they lie in.
-    pub segments: usize,
-    /// How many of them are not in a segment yet and were compared one by one.
-    pub tail: usize,
-    /// Beam width, when graphs were searched.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ef_search: Option<usize>,
-    /// What the filter let through, when there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filter: Option<FilterExplain>,
-}
-
-/// What a search found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SearchOutcome {
-    /// Best first; equal scores by rising chunk id.
-    pub hits: Vec<ScoredChunk>,
-    /// How they were found.
-    pub explain: SearchExplain,
-}
-
 /// A named set of documents that can be searched. Shared between threads; other processes may use the same collection
 /// at the same time, and every search sees what was acknowledged before it began, whoever wrote it.
 #[derive(Debug)]
@@ -102,8 +53,8 @@ pub struct Collection {
     folder: PathBuf,
     /// Which file the database was when it was opened.
     file: Option<FileIdentity>,
-    upkeep: Arc<Upkeep>,
-    allowed: AllowedCache,
+    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) allowed: AllowedCache,
     deleted: AtomicBool,
     sealer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -210,40 +161,6 @@ impl Collection {
         self.database()?.scan(filter, visit)
     }
 
-    /// The chunks nearest to `query`.
-    ///
-    /// # Errors
-    /// `InvalidInput` when `query` has another dimension than the collection or `k` is 0.
-    pub fn search(&self, query: &Embedding, params: &SearchParams) -> Result<SearchOutcome> {
-        let database = self.database()?;
-        if params.k == 0 {
-            return Err(IndexError::invalid_param("a search for 0 hits finds nothing; ask for at least 1", "k"));
-        }
-        self.on_snapshot(|connection, snapshot| {
-            let ann = self.upkeep.vectors.query(params.k, params.exact, params.ef_search);
-            let allowed =
-                params.filter.as_ref().map(|filter| self.allowed.get(filter, database, connection)).transpose()?;
-            let found = match &allowed {
-                Some(allowed) => Found {
-                    hits: snapshot.search_among(query, params.k, &allowed.chunks)?,
-                    method: SearchMethod::Exact,
-                },
-                None => snapshot.search(query, &ann, self.upkeep.vectors.is_exact(&ann, snapshot))?,
-            };
-            let hits = database.hydrate(connection, &found.hits)?;
-            let ef_search = (found.method == SearchMethod::Hnsw).then_some(ann.ef_search.max(params.k));
-            let explain = SearchExplain {
-                method: found.method,
-                vectors: snapshot.len(),
-                segments: snapshot.segments().len(),
-                tail: snapshot.tail_len(),
-                ef_search,
-                filter: allowed.map(|allowed| allowed.explain.clone()),
-            };
-            Ok(SearchOutcome { hits, explain })
-        })
-    }
-
     /// What a filter lets through, and which of its attributes no document has.
     pub fn explain_filter(&self, filter: &Filter) -> Result<FilterExplain> {
         let database = self.database()?;
@@ -251,7 +168,7 @@ impl Collection {
     }
 
     /// Runs `read` on one state of the database and the vectors of that state.
-    fn on_snapshot<T>(&self, mut read: impl FnMut(&Connection, &Snapshot) -> Result<T>) -> Result<T> {
+    pub(crate) fn on_snapshot<T>(&self, mut read: impl FnMut(&Connection, &Snapshot) -> Result<T>) -> Result<T> {
         let database = self.database()?;
         let mut reader = database.reader()?;
         for attempt in 1.. {
@@ -299,7 +216,7 @@ impl Collection {
     }
 
     /// The database, unless the collection was deleted.
-    fn database(&self) -> Result<&Database> {
+    pub(crate) fn database(&self) -> Result<&Database> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(IndexError::NotFound { name: self.name.clone() });
         }
