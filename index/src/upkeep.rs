@@ -7,9 +7,11 @@ use anser_core::{CancelToken, ChunkId, Embedding};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use crate::ann::{HnswParams, Part, Segment, SegmentSet, Snapshot, build_graph, write_graph, write_vectors};
+use crate::ann::{
+    HnswParams, Part, Segment, SegmentSet, Snapshot, build_graph, encoded, write_graph, write_vectors,
+};
 use crate::cache::{Cache, Manifest, SealLock};
-use crate::database::{Change, Database};
+use crate::database::{Change, Database, VECTORS_CACHE};
 use crate::{IndexError, IndexOptions, Result};
 
 /// A segment with fewer rows is compared row by row, which is as fast as walking a graph.
@@ -40,7 +42,7 @@ impl Upkeep {
     /// Opens the caches of `database` and brings them up to date.
     pub(crate) fn open(database: Database, cache: Cache, options: IndexOptions) -> Result<Self> {
         let empty = Snapshot::new(database.identity().embedder.dimension, 0, -1, Vec::new());
-        let vectors = SegmentSet::new(empty, options.exact_below, options.ef_search);
+        let vectors = SegmentSet::new(empty, options.exact_below, options.target_recall);
         let closing = CancelToken::new();
         let upkeep = Self {
             database,
@@ -189,7 +191,7 @@ impl Upkeep {
         }
         self.cache.publish(generation, before.seq(), &parts, &lock)?;
         self.install(&Snapshot::new(before.dimension(), generation, before.seq(), parts.clone()))?;
-        self.database.trim_changes(before.seq())?;
+        self.database.cache_reached(VECTORS_CACHE, before.seq())?;
         self.cache.remove_others(&parts, &lock)?;
         Ok(true)
     }
@@ -246,8 +248,8 @@ impl Upkeep {
         let graph = if vectors.len() < MIN_GRAPH_ROWS {
             None
         } else {
-            let IndexOptions { m, ef_construction, threads, .. } = self.options;
-            let bytes = build_graph(&vectors, HnswParams { m, ef_construction, threads }, &self.closing)?;
+            let IndexOptions { m, ef_construction, threads, builder, .. } = self.options;
+            let bytes = build_graph(&vectors, &encoded(&vectors)?, &HnswParams { m, ef_construction, threads, builder }, &self.closing)?;
             Some(write_graph(&folder, &bytes, vectors.len())?)
         };
         let segment = Segment::seal(self.cache.folder(), name, vectors, graph)?;

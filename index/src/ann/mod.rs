@@ -3,21 +3,28 @@
 //! A score is the cosine of two unit vectors, in [-1, 1]; higher is closer. Results are ordered by falling score, equal
 //! scores by rising chunk id. Readers take the current [`Snapshot`] and never wait for a writer.
 
+mod calibrate;
+mod codes;
+mod exact;
 mod graph;
 mod hnsw;
 mod reachable;
+mod row_set;
 mod segment;
 mod snapshot;
 mod top;
 mod vectors;
+mod walk;
 
 use std::sync::Arc;
 
 use anser_core::{ChunkId, Embedding, VectorBackend};
 use parking_lot::{Mutex, RwLock};
 
-pub(crate) use hnsw::{HnswParams, build as build_graph};
-pub(crate) use segment::{Segment, SegmentFiles, write_graph, write_vectors};
+pub(crate) use codes::Codes;
+pub use hnsw::GraphBuilder;
+pub(crate) use hnsw::{HnswParams, build_graph};
+pub(crate) use segment::{Segment, SegmentFiles, encoded, write_graph, write_vectors};
 pub(crate) use snapshot::{Found, Part, Snapshot};
 pub(crate) use vectors::{dot, from_blob, to_blob, wrong_dimension};
 
@@ -43,8 +50,12 @@ pub(crate) struct AnnQuery {
     pub(crate) k: usize,
     /// Whether to compare with every vector; `None` decides by size.
     pub(crate) exact: Option<bool>,
-    /// Beam width in a graph; at least `k` is used.
-    pub(crate) ef_search: usize,
+    /// Beam width in a graph, of which at least `k` is used; `None` is what each segment needs for `target_recall`.
+    pub(crate) ef_search: Option<usize>,
+    /// With fewer vectors than this, every one is compared when `exact` does not say.
+    pub(crate) exact_below: usize,
+    /// Share of the true ten nearest that a graph should find, in (0, 1).
+    pub(crate) target_recall: f64,
 }
 
 /// Segments and tail, searchable while they change.
@@ -54,13 +65,13 @@ pub(crate) struct SegmentSet {
     /// Held by whoever makes the next snapshot from the current one.
     writing: Mutex<()>,
     exact_below: usize,
-    ef_search: usize,
+    target_recall: f64,
 }
 
 impl SegmentSet {
     /// A set that shows `snapshot`.
-    pub(crate) fn new(snapshot: Snapshot, exact_below: usize, ef_search: usize) -> Self {
-        Self { current: RwLock::new(Arc::new(snapshot)), writing: Mutex::new(()), exact_below, ef_search }
+    pub(crate) fn new(snapshot: Snapshot, exact_below: usize, target_recall: f64) -> Self {
+        Self { current: RwLock::new(Arc::new(snapshot)), writing: Mutex::new(()), exact_below, target_recall }
     }
 
     /// What can be searched now.
@@ -84,12 +95,7 @@ impl SegmentSet {
 
     /// Completes the caller's wishes with this set's defaults.
     pub(crate) fn query(&self, k: usize, exact: Option<bool>, ef_search: Option<usize>) -> AnnQuery {
-        AnnQuery { k, exact, ef_search: ef_search.unwrap_or(self.ef_search) }
-    }
-
-    /// Whether a search of `snapshot` compares with every vector.
-    pub(crate) fn is_exact(&self, query: &AnnQuery, snapshot: &Snapshot) -> bool {
-        query.exact.unwrap_or_else(|| snapshot.len() < self.exact_below)
+        AnnQuery { k, exact, ef_search, exact_below: self.exact_below, target_recall: self.target_recall }
     }
 }
 
@@ -124,9 +130,7 @@ impl VectorBackend for SegmentSet {
 
     fn search(&self, query: &Embedding, k: usize, exact: bool) -> anser_core::Result<Vec<(ChunkId, f32)>> {
         let snapshot = self.snapshot();
-        let query_params = self.query(k, exact.then_some(true), None);
-        let exact = self.is_exact(&query_params, &snapshot);
-        Ok(snapshot.search(query, &query_params, exact)?.hits)
+        Ok(snapshot.search(query, &self.query(k, exact.then_some(true), None), None)?.hits)
     }
 }
 
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_backend_replaces_removes_and_ranks() {
-        let set = SegmentSet::new(Snapshot::new(2, 0, 0, Vec::new()), EXACT_BELOW, 64);
+        let set = SegmentSet::new(Snapshot::new(2, 0, 0, Vec::new()), EXACT_BELOW, 0.98);
         let backend: &dyn VectorBackend = &set;
         assert!(backend.is_empty());
         let first = [(ChunkId(7), unit(1.0, 0.0)), (ChunkId(3), unit(0.0, 1.0)), (ChunkId(5), unit(1.0, 1.0))];
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_in_use_does_not_change() {
-        let set = SegmentSet::new(Snapshot::new(2, 0, 0, Vec::new()), EXACT_BELOW, 64);
+        let set = SegmentSet::new(Snapshot::new(2, 0, 0, Vec::new()), EXACT_BELOW, 0.98);
         set.upsert(&[(ChunkId(1), unit(1.0, 0.0))]).unwrap();
         let before = set.snapshot();
         set.remove(&[ChunkId(1)]).unwrap();

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use anser_core::{ChunkId, Embedding};
 use roaring::RoaringBitmap;
 
-use super::graph::Graph;
+use super::codes::Codes;
+use super::graph::{Graph, GraphQuery};
 use super::top::Top;
 use super::vectors::{Vectors, dot, wrong_dimension};
 use super::{AnnQuery, SearchMethod, Segment};
 use crate::Result;
+use crate::collection::{Allowed, FilterStrategy};
 
 /// A segment with the rows that were removed since it was written.
 #[derive(Debug, Clone)]
@@ -32,8 +34,12 @@ struct TailBlock {
 pub(crate) struct Found {
     /// Best first.
     pub(crate) hits: Vec<(ChunkId, f32)>,
-    /// How.
+    /// Whether graphs were walked.
     pub(crate) method: SearchMethod,
+    /// The widest beam in a graph, when graphs were walked.
+    pub(crate) ef_search: Option<usize>,
+    /// How the allowed vectors were searched, when not all were allowed.
+    pub(crate) strategy: Option<FilterStrategy>,
 }
 
 /// Everything that can be searched at one moment.
@@ -129,21 +135,31 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The hits for `query`, best first. `exact` compares with every vector; otherwise segments that have a graph are
-    /// searched through it. A query of another dimension is `InvalidInput`.
-    pub(crate) fn search(&self, query: &Embedding, params: &AnnQuery, exact: bool) -> Result<Found> {
+    /// The hits for `query`, best first, only chunks that are `allowed` where that is given. A query of another dimension
+    /// is `InvalidInput`.
+    pub(crate) fn search(&self, query: &Embedding, params: &AnnQuery, allowed: Option<&Allowed>) -> Result<Found> {
         if query.dimension() != self.dimension {
             return Err(wrong_dimension(query.dimension(), self.dimension));
         }
         let query = query.as_slice();
+        if let Some(allowed) = allowed {
+            let mut hits = self.scan(params.k, Some(&allowed.chunks), &|_, vector| Some(dot(query, vector)));
+            for (_, score) in &mut hits {
+                *score = score.clamp(-1.0, 1.0);
+            }
+            let strategy = Some(FilterStrategy::ExactScan);
+            return Ok(Found { hits, method: SearchMethod::Exact, ef_search: None, strategy });
+        }
+        let exact = params.exact.unwrap_or_else(|| self.len() < params.exact_below);
         let k = params.k.min(self.len());
-        let mut method = SearchMethod::Exact;
+        let ef = params.ef_search.unwrap_or(96).max(k);
+        let (mut method, mut ef_search) = (SearchMethod::Exact, None);
         let mut top = Top::new(k);
         for Part { segment, removed } in &self.segments {
-            match &segment.graph {
-                Some(graph) if !exact => {
-                    method = SearchMethod::Hnsw;
-                    search_graph(graph, &segment.vectors, query, (params.ef_search.max(k), removed), &mut top);
+            match (&segment.graph, &segment.codes) {
+                (Some(graph), Some(codes)) if !exact => {
+                    (method, ef_search) = (SearchMethod::Hnsw, Some(ef));
+                    search_graph((graph, codes), &segment.vectors, query, (k, ef, removed), &mut top);
                 }
                 _ => scan(&segment.vectors, removed, query, &mut top),
             }
@@ -152,20 +168,7 @@ impl Snapshot {
             scan(&block.vectors, &block.removed, query, &mut top);
         }
         let hits = top.into_best_first().into_iter().map(|s| (s.row, s.score.clamp(-1.0, 1.0))).collect();
-        Ok(Found { hits, method })
-    }
-
-    /// The `k` hits for `query` among the chunks `allowed`, which ascend: compared with every one of them.
-    pub(crate) fn search_among(&self, query: &Embedding, k: usize, allowed: &[ChunkId]) -> Result<Vec<(ChunkId, f32)>> {
-        if query.dimension() != self.dimension {
-            return Err(wrong_dimension(query.dimension(), self.dimension));
-        }
-        let query = query.as_slice();
-        let mut hits = self.scan(k, Some(allowed), &|_, vector| Some(dot(query, vector)));
-        for (_, score) in &mut hits {
-            *score = score.clamp(-1.0, 1.0);
-        }
-        Ok(hits)
+        Ok(Found { hits, method, ef_search, strategy: None })
     }
 
     /// The `k` chunks with the highest scores, best first. Every vector is scored, or every one of the chunks `allowed`,
@@ -236,13 +239,13 @@ fn scan(vectors: &Vectors, removed: &RoaringBitmap, query: &[f32], top: &mut Top
 
 /// Offers what the graph finds with a beam of `ef`.
 fn search_graph(
-    graph: &Graph,
+    (graph, codes): (&Graph, &Codes),
     vectors: &Vectors,
-    query: &[f32],
-    (ef, removed): (usize, &RoaringBitmap),
+    vector: &[f32],
+    (k, ef, removed): (usize, usize, &RoaringBitmap),
     top: &mut Top<ChunkId>,
 ) {
-    for found in graph.search(vectors, query, ef, removed) {
+    for found in graph.search(vectors, codes, &GraphQuery { vector, top: k, ef, removed, allowed: None }) {
         if let Some(id) = vectors.id(found.row as usize) {
             top.offer(found.score, id);
         }
