@@ -15,6 +15,7 @@ use anser_core::CancelToken;
 use hnsw_rs::prelude::Hnsw;
 use rayon::prelude::*;
 
+use super::codes::Codes;
 use super::graph::{Adjacency, Graph, Links};
 use super::reachable::make_reachable;
 use super::vectors::{Vectors, dot};
@@ -29,6 +30,16 @@ const SERIAL_ROWS: usize = 256;
 /// Rows inserted between two looks at the cancel token.
 const BATCH_ROWS: usize = 2048;
 
+/// Who links the rows of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GraphBuilder {
+    /// Anser itself, by codes.
+    #[default]
+    Native,
+    /// The library `hnsw_rs`, by the vectors themselves.
+    HnswRs,
+}
+
 /// Parameters of the graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HnswParams {
@@ -38,6 +49,8 @@ pub(crate) struct HnswParams {
     pub(crate) ef_construction: usize,
     /// Threads that build.
     pub(crate) threads: usize,
+    /// Who builds.
+    pub(crate) builder: GraphBuilder,
 }
 
 /// Distance between rows: 1 - cosine, never below zero, because rounding makes 1 - dot of equal vectors negative and the
@@ -52,7 +65,13 @@ impl Distance<u32> for RowDistance {
 }
 
 /// Builds the graph over all rows of `vectors` and returns it as the bytes of a graph file.
-pub(crate) fn build(vectors: &Arc<Vectors>, params: HnswParams, cancel: &CancelToken) -> Result<Vec<u8>> {
+pub(crate) fn build_graph(
+    vectors: &Arc<Vectors>,
+    codes: &Codes,
+    params: &HnswParams,
+    cancel: &CancelToken,
+) -> Result<Vec<u8>> {
+    debug_assert_eq!(codes.len(), vectors.len(), "codes of other vectors");
     if !M_RANGE.contains(&params.m) || params.ef_construction < params.m {
         return Err(IndexError::invalid(format!(
             "HNSW needs m between {} and {} and ef_construction of at least m, not m = {} and ef_construction = {}",
@@ -71,7 +90,7 @@ pub(crate) fn build(vectors: &Arc<Vectors>, params: HnswParams, cancel: &CancelT
         .thread_name(|i| format!("hnsw-build-{i}"))
         .build()
         .map_err(|e| IndexError::internal(format!("cannot start threads that build a graph: {e}")))?;
-    catch_unwind(AssertUnwindSafe(|| pool.install(|| insert_all(vectors, params, cancel))))
+    catch_unwind(AssertUnwindSafe(|| pool.install(|| insert_all(vectors, *params, cancel))))
         .unwrap_or_else(|_| Err(IndexError::internal("the HNSW library panicked while building a graph")))
 }
 
@@ -109,7 +128,7 @@ fn insert_all(vectors: &Arc<Vectors>, params: HnswParams, cancel: &CancelToken) 
         let added = make_reachable(base, entry, settled);
         tracing::debug!(rows, nodes = nodes.len(), added, "graph built");
     }
-    Graph::encode(rows, &Links { entry, layers, twins })
+    Graph::encode(rows, &Links { entry, degree: 2 * params.m, layers, twins })
 }
 
 /// The first row of each distinct vector, and for those that occur more than once the other rows. Only the first becomes
@@ -168,8 +187,10 @@ mod tests {
     use roaring::RoaringBitmap;
 
     use super::*;
+    use crate::ann::graph::GraphQuery;
+    use crate::ann::top::Scored;
 
-    const PARAMS: HnswParams = HnswParams { m: 8, ef_construction: 64, threads: 2 };
+    const PARAMS: HnswParams = HnswParams { m: 8, ef_construction: 64, threads: 2, builder: GraphBuilder::HnswRs };
 
     fn vectors(rows: &[Vec<f32>]) -> Arc<Vectors> {
         let rows = rows.iter().enumerate().map(|(i, row)| (ChunkId(i as u64), row.as_slice()));
@@ -188,8 +209,18 @@ mod tests {
             .collect()
     }
 
+    fn codes(rows: &Vectors) -> Codes {
+        Codes::decode(Buffer::from_vec(Codes::encode(rows).unwrap()), rows.len(), 3).unwrap()
+    }
+
+    /// Finds with a beam of `ef`, without anything removed.
+    fn search(graph: &Graph, rows: &Vectors, vector: &[f32], ef: usize) -> Vec<Scored> {
+        let removed = RoaringBitmap::new();
+        graph.search(rows, &codes(rows), &GraphQuery { vector, top: ef, ef, removed: &removed, allowed: None })
+    }
+
     fn decoded(rows: &Arc<Vectors>) -> Graph {
-        let bytes = build(rows, PARAMS, &CancelToken::new()).unwrap();
+        let bytes = build_graph(rows, &codes(rows), &PARAMS, &CancelToken::new()).unwrap();
         Graph::decode(Buffer::from(&bytes[..]), rows.len()).unwrap()
     }
 
@@ -197,8 +228,8 @@ mod tests {
     fn parameters_that_would_end_the_process_are_refused() {
         let rows = vectors(&spiral(10, 0));
         for (m, ef_construction) in [(0, 10), (1, 10), (129, 200), (257, 300), (16, 15)] {
-            let params = HnswParams { m, ef_construction, threads: 1 };
-            let error = build(&rows, params, &CancelToken::new()).unwrap_err();
+            let params = HnswParams { m, ef_construction, threads: 1, ..PARAMS };
+            let error = build_graph(&rows, &codes(&rows), &params, &CancelToken::new()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "m = {m}");
         }
     }
@@ -208,7 +239,7 @@ mod tests {
         for bad in [vec![0.0, 0.0, 0.0], vec![f32::NAN, 0.0, 1.0], vec![1.0, 1.0, 1.0]] {
             let mut rows = spiral(20, 0);
             rows[13] = bad;
-            let error = build(&vectors(&rows), PARAMS, &CancelToken::new()).unwrap_err();
+            let error = build_graph(&vectors(&rows), &codes(&vectors(&rows)), &PARAMS, &CancelToken::new()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             assert!(error.to_string().contains("chunk 13"), "{error}");
         }
@@ -218,7 +249,7 @@ mod tests {
     fn a_cancelled_build_stops() {
         let cancel = CancelToken::new();
         cancel.cancel();
-        let error = build(&vectors(&spiral(3000, 0)), PARAMS, &cancel).unwrap_err();
+        let error = build_graph(&vectors(&spiral(3000, 0)), &codes(&vectors(&spiral(3000, 0))), &PARAMS, &cancel).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
     }
 
@@ -227,21 +258,20 @@ mod tests {
         let data = spiral(1500, 700);
         let rows = vectors(&data);
         let graph = decoded(&rows);
-        let none = RoaringBitmap::new();
-        let crowd = graph.search(&rows, &data[3], 700, &none);
+        let crowd = search(&graph, &rows, &data[3], 700);
         assert!(crowd.len() >= 700);
         assert!(crowd[..700].iter().all(|s| (s.score - 1.0).abs() < 1e-5));
         for row in (700..1500).step_by(37) {
-            let best = graph.search(&rows, &data[row], 64, &none);
+            let best = search(&graph, &rows, &data[row], 64);
             assert!((best[0].score - 1.0).abs() < 1e-5, "row {row} is found by itself");
         }
-        assert_eq!(graph.search(&rows, &data[0], usize::MAX, &none).len(), 1500, "every row can be reached");
+        assert_eq!(search(&graph, &rows, &data[0], usize::MAX).len(), 1500, "every row can be reached");
     }
 
     #[test]
     fn a_graph_of_one_row_works() {
         let rows = vectors(&spiral(1, 0));
         let graph = decoded(&rows);
-        assert_eq!(graph.search(&rows, rows.row(0), 5, &RoaringBitmap::new()).len(), 1);
+        assert_eq!(search(&graph, &rows, rows.row(0), 5).len(), 1);
     }
 }

@@ -16,6 +16,7 @@ use arrow::ipc::root_as_footer;
 use arrow::ipc::writer::FileWriter;
 use serde::{Deserialize, Serialize};
 
+use super::codes::Codes;
 use super::graph::Graph;
 use super::vectors::Vectors;
 use crate::{IndexError, Result};
@@ -50,6 +51,8 @@ pub(crate) struct Segment {
     pub(crate) vectors: Arc<Vectors>,
     /// The graph over the rows.
     pub(crate) graph: Option<Graph>,
+    /// The rows' codes, where there is a graph.
+    pub(crate) codes: Option<Codes>,
 }
 
 fn schema(dimension: usize) -> SchemaRef {
@@ -109,7 +112,8 @@ impl Segment {
         let graph_sha256 = graph.as_ref().map(|_| storage::sha256_file(&path.join(GRAPH_FILE))).transpose()?;
         storage::sync_folder(&path)?;
         let files = SegmentFiles { folder, rows: vectors.len(), vectors_sha256, graph_sha256 };
-        Ok(Self { files, vectors, graph })
+        let codes = graph.as_ref().map(|_| encoded(&vectors)).transpose()?;
+        Ok(Self { files, vectors, graph, codes })
     }
 
     /// Maps the segment that the manifest describes after verifying both checksums.
@@ -127,8 +131,14 @@ impl Segment {
             Some(sha256) => Some(Graph::decode(map(&verified(folder.join(GRAPH_FILE), sha256)?)?, files.rows)?),
             None => None,
         };
-        Ok(Self { files: files.clone(), vectors: Arc::new(vectors), graph })
+        let codes = graph.as_ref().map(|_| encoded(&vectors)).transpose()?;
+        Ok(Self { files: files.clone(), vectors: Arc::new(vectors), graph, codes })
     }
+}
+
+/// The codes of `vectors` in memory.
+pub(crate) fn encoded(vectors: &Vectors) -> Result<Codes> {
+    Codes::decode(Buffer::from_vec(Codes::encode(vectors)?), vectors.len(), vectors.dimension())
 }
 
 /// `path`, once its bytes are known to be those that were written.

@@ -57,6 +57,11 @@ impl<R: Ord + Copy> Top<R> {
         }
     }
 
+    /// Whether a row with this score might be kept.
+    pub(crate) fn could_keep(&self, score: f32) -> bool {
+        self.heap.len() < self.k || self.heap.peek().is_some_and(|worst| score >= worst.0.score)
+    }
+
     /// What was kept, best first.
     pub(crate) fn into_best_first(self) -> Vec<Scored<R>> {
         self.heap.into_sorted_vec().into_iter().map(|r| r.0).collect()

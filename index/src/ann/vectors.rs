@@ -98,6 +98,11 @@ impl Vectors {
         self.rows
     }
 
+    /// Numbers in a row.
+    pub(crate) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
     /// The vector in `row`, or an empty slice when there is no such row.
     pub(crate) fn row(&self, row: usize) -> &[f32] {
         let at = (row & self.mask()) * self.dimension;
