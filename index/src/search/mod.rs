@@ -3,8 +3,8 @@
 use anser_core::{Embedding, ScoredChunk};
 use serde::{Deserialize, Serialize};
 
-use crate::ann::{Found, SearchMethod, Snapshot};
-use crate::collection::{FilterExplain, FilterStrategy};
+use crate::ann::{SearchMethod, Snapshot};
+use crate::collection::FilterExplain;
 use crate::{Collection, Filter, IndexError, Result};
 
 /// What a search compares.
@@ -202,24 +202,17 @@ impl Collection {
             let ann = self.upkeep.vectors.query(params.k, params.exact, params.ef_search);
             let allowed =
                 params.filter.as_ref().map(|filter| self.allowed.get(filter, database, connection)).transpose()?;
-            let found = match &allowed {
-                Some(allowed) => Found {
-                    hits: snapshot.search_among(vector, params.k, &allowed.chunks)?,
-                    method: SearchMethod::Exact,
-                },
-                None => snapshot.search(vector, &ann, self.upkeep.vectors.is_exact(&ann, snapshot))?,
-            };
+            let found = snapshot.search(vector, &ann, allowed.as_deref())?;
             let mut hits = database.hydrate(connection, &found.hits)?;
             for hit in &mut hits {
                 hit.vector_score = Some(hit.score);
             }
             let filter = allowed.map(|allowed| FilterExplain {
-                strategy: Some(FilterStrategy::ExactScan),
+                strategy: found.strategy,
                 selectivity: allowed.chunks.len() as f64 / snapshot.len().max(1) as f64,
                 ..allowed.explain.clone()
             });
-            let ef_search = (found.method == SearchMethod::Hnsw).then_some(ann.ef_search.max(params.k));
-            let explain = SearchExplain { ef_search, filter, ..SearchExplain::of_vectors(found.method, snapshot) };
+            let explain = SearchExplain { ef_search: found.ef_search, filter, ..SearchExplain::of_vectors(found.method, snapshot) };
             Ok(SearchOutcome { hits, explain })
         })
     }
