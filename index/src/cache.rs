@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::ann::{Part, Segment, SegmentFiles, Snapshot};
-use crate::database::Identity;
+use crate::database::{Identity, cache_folder};
 use crate::{IndexError, Result};
 
 /// Layout of the manifest and of the files it names.
@@ -66,7 +66,7 @@ impl Cache {
     /// The cache in the collection's folder.
     pub(crate) fn new(collection_folder: &Path, identity: &Identity) -> Self {
         Self {
-            folder: collection_folder.join("cache"),
+            folder: collection_folder.join(cache_folder(identity.generation)),
             lock: collection_folder.join(LOCK_FILE),
             collection: identity.id.clone(),
             embedder: identity.embedder.fingerprint.clone(),

@@ -47,6 +47,17 @@ pub enum IndexError {
         /// The newest format known here.
         supported: i64,
     },
+    /// Other vectors took the place of those that a collection was opened for.
+    #[error(
+        "the collection at {} is no longer searched by the vectors of \"{model}\"; try again with its present ones",
+        path.display()
+    )]
+    Superseded {
+        /// The database file.
+        path: PathBuf,
+        /// The model that made the vectors of before.
+        model: String,
+    },
     /// Stored bytes are not what they should be.
     #[error("the stored {what} cannot be used: {reason}")]
     Corrupt {
@@ -136,7 +147,7 @@ impl IndexError {
         match self {
             Self::InvalidInput { .. } | Self::Filter { .. } => ErrorKind::InvalidInput,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Exists { .. } | Self::NewerFormat { .. } => ErrorKind::Conflict,
+            Self::Exists { .. } | Self::NewerFormat { .. } | Self::Superseded { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Database { source, .. } => database_kind(source),
             Self::Io { .. } => ErrorKind::Io,

@@ -14,10 +14,10 @@ mod search;
 mod store;
 mod upkeep;
 
-pub use ann::SearchMethod;
+pub use ann::{GraphBuilder, SearchMethod};
 pub use collection::{Collection, CollectionInfo};
 pub use collection::{FilterExplain, FilterStrategy, RankOutcome, RankParams, RankQuery, RankedDocument, UnknownKey};
-pub use database::{NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
+pub use database::{Generation, GenerationState, NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
 pub use error::{IndexError, Result};
 pub use filter::{Filter, FilterPlace};
 pub use options::IndexOptions;

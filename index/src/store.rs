@@ -113,11 +113,14 @@ impl Store {
         let slot = self.slot(name);
         let mut open = slot.lock();
         if let Some(collection) = open.take() {
-            if collection.is_at(&folder) {
+            if !collection.is_at(&folder) {
+                // Another process deleted it, and perhaps created another of that name.
+                collection.close_deleted();
+            } else if collection.is_current()? {
                 return Ok(Arc::clone(open.insert(collection)));
+            } else {
+                collection.stop();
             }
-            // Another process deleted it, and perhaps created another of that name.
-            collection.close_deleted();
         }
         if !folder.join(DATABASE_FILE).exists() {
             return Err(IndexError::NotFound { name: name.to_owned() });

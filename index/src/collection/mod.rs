@@ -1,6 +1,7 @@
 //! One collection: documents, their chunks, and the search over them.
 
 mod allowed;
+mod nearest;
 mod rank;
 
 use std::collections::HashMap;
@@ -15,14 +16,14 @@ use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub(crate) use self::allowed::AllowedCache;
+pub(crate) use self::allowed::{Allowed, AllowedCache};
 pub use self::allowed::{FilterExplain, FilterStrategy, UnknownKey};
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
 use crate::ann::Snapshot;
 use crate::cache::Cache;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
 use crate::upkeep::Upkeep;
-use crate::{Filter, IndexError, IndexOptions, Result};
+use crate::{Filter, IndexError, IndexOptions, Result, SearchSettings};
 
 /// How often a search begins anew because the database changed between its first look and its last.
 const SEARCH_ATTEMPTS: usize = 4;
@@ -161,6 +162,26 @@ impl Collection {
         self.database()?.scan(filter, visit)
     }
 
+    /// How it is searched unless a request says otherwise.
+    pub fn search_settings(&self) -> Result<SearchSettings> {
+        let database = self.database()?;
+        database.reader()?.transact(|connection| database.search_settings(connection))
+    }
+
+    /// Changes how it is searched unless a request says otherwise. Durable once this returns.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a weight outside [0, 1].
+    pub fn set_search_settings(&self, settings: &SearchSettings) -> Result<()> {
+        if !(0.0..=1.0).contains(&settings.fusion.vector_weight) {
+            return Err(IndexError::invalid_param(
+                format!("the vectors' share is {}, but must lie between 0 and 1", settings.fusion.vector_weight),
+                "vector_weight",
+            ));
+        }
+        self.database()?.set_search_settings(settings)
+    }
+
     /// What a filter lets through, and which of its attributes no document has.
     pub fn explain_filter(&self, filter: &Filter) -> Result<FilterExplain> {
         let database = self.database()?;
@@ -206,7 +227,16 @@ impl Collection {
         self.stop();
     }
 
-    fn stop(&self) {
+    /// Whether its vectors are still those that are searched.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        match self.database()?.reader()?.transact(|_| Ok(())) {
+            Err(IndexError::Superseded { .. }) => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
+    /// Stops background work.
+    pub(crate) fn stop(&self) {
         self.upkeep.closing.cancel();
         if let Some(thread) = self.sealer.lock().take()
             && thread.join().is_err()

@@ -3,13 +3,14 @@
 use anser_core::{AttributeValue, Attributes, DocumentId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Database;
+use super::changes::log;
+use super::{ChangeOp, Database};
 use crate::{IndexError, Result};
 
 impl Database {
     /// Sets or, for `None`, removes attributes in one durable transaction, and counts the documents of which one changed.
-    /// Documents that are gone are left out. Chunks stay as they are, so the change sequence is not touched; the
-    /// fingerprint stays, too: the same row ingested again leaves the document and these attributes alone.
+    /// Documents that are gone are left out. Chunks stay as they are. The fingerprint stays, too: the same row ingested
+    /// again leaves the document and these attributes alone.
     pub(crate) fn set_attributes(&self, changes: &[(DocumentId, &str, Option<AttributeValue>)]) -> Result<usize> {
         for (id, name, value) in changes {
             if matches!(value, Some(AttributeValue::Float(v)) if !v.is_finite()) {
@@ -59,6 +60,7 @@ impl Database {
         connection
             .prepare_cached("UPDATE documents SET attributes = ?2 WHERE key = ?1")
             .and_then(|mut update| update.execute(params![key, attributes]))
+            .and_then(|_| log(connection, ChangeOp::DocumentStored, key))
             .map_err(self.failed("write to"))?;
         Ok(true)
     }

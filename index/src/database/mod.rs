@@ -1,7 +1,12 @@
-//! The database file of one collection: the only truth. Its schema, its connections and its identity.
+//! The database file of one collection: the only truth. Its connections and its identity.
 
 mod attributes;
+mod changes;
+mod generations;
+mod migrate;
 mod read;
+mod schema;
+mod settings;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -12,61 +17,32 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use time::OffsetDateTime;
 
-pub(crate) use read::Change;
+pub(crate) use changes::{Change, ChangeOp, VECTORS_CACHE};
+pub use generations::{Generation, State as GenerationState};
 pub use read::ScannedDocument;
+pub(crate) use schema::cache_folder;
 pub use write::{NewChunk, NewDocument, UpsertOutcome};
 
+use self::schema::{APPLICATION_ID, FORMAT, embeddings_table};
 use crate::{IndexError, Result};
 
 /// Name of the database in a collection's folder.
 pub(crate) const DATABASE_FILE: &str = "collection.sqlite";
-/// Format of the tables below, kept in `PRAGMA user_version`.
-const FORMAT: i64 = 1;
-/// Marks the file as ours ("ANSR"), kept in `PRAGMA application_id`.
-const APPLICATION_ID: i64 = 0x414e_5352;
 /// How long a writer waits for another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle read connections kept open.
 const IDLE_READERS: usize = 8;
 
-/// `changes` records every chunk that came (op 0) or left (op 1), in the order of commits, so that vector caches can
-/// catch up. `meta.trimmed_seq` is the last change that was dropped from it.
-const SCHEMA: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE documents (
-    key INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    title TEXT,
-    text TEXT NOT NULL,
-    attributes TEXT NOT NULL,
-    fingerprint TEXT NOT NULL
-);
-CREATE TABLE chunks (
-    chunk_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    document INTEGER NOT NULL REFERENCES documents (key) ON DELETE RESTRICT,
-    ordinal INTEGER NOT NULL,
-    span_start INTEGER NOT NULL,
-    span_end INTEGER NOT NULL,
-    tokens INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    embedding BLOB NOT NULL,
-    UNIQUE (document, ordinal)
-);
-CREATE TABLE changes (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    op INTEGER NOT NULL,
-    chunk_id INTEGER NOT NULL
-);
-";
-
-/// What a collection is, fixed when it is created.
+/// What a collection is.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
     /// Random; tells a collection from another that has its name.
     pub(crate) id: String,
+    /// The generation of vectors that is read and written.
+    pub(crate) generation: i64,
     /// Who makes its vectors.
     pub(crate) embedder: EmbedderInfo,
-    /// When it was created.
+    /// When the collection was created.
     pub(crate) created_at: OffsetDateTime,
 }
 
@@ -75,6 +51,8 @@ pub(crate) struct Identity {
 pub(crate) struct Database {
     path: PathBuf,
     identity: Identity,
+    /// The table of the generation's vectors.
+    embeddings: String,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
 }
@@ -88,33 +66,19 @@ pub(crate) struct Reader<'a> {
 impl Database {
     /// Creates the database of a new collection at `path`, durably.
     pub(crate) fn create(path: &Path, embedder: &EmbedderInfo) -> Result<()> {
-        let failed = || IndexError::database("create the database", path);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(failed())?;
-        connection.pragma_update(None, "page_size", 8192).map_err(failed())?;
-        configure(&connection).map_err(failed())?;
-        connection.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed())?;
-        let embedder = serde_json::to_string(embedder)
-            .map_err(|e| IndexError::internal(format!("an embedder's description cannot be stored: {e}")))?;
-        let tx = connection.transaction().map_err(failed())?;
-        tx.execute_batch(SCHEMA).map_err(failed())?;
-        let id = uuid::Uuid::now_v7().to_string();
-        let created = OffsetDateTime::now_utc().unix_timestamp();
-        tx.execute(
-            "INSERT INTO meta VALUES ('id', ?1), ('embedder', ?2), ('created_at', ?3), ('trimmed_seq', 0)",
-            (id, embedder, created),
-        )
-        .map_err(failed())?;
-        tx.pragma_update(None, "user_version", FORMAT).map_err(failed())?;
-        tx.commit().map_err(failed())?;
-        connection.close().map_err(|(_, e)| failed()(e))
+        schema::create(path, embedder)
     }
 
-    /// Opens the database at `path`, which must exist and have a format known here.
+    /// Opens the database at `path`, which must exist and have a format known here, for the vectors that are searched. One
+    /// of an older format is brought up to the present one.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let writer = connect(path)?;
+        let mut writer = connect(path)?;
+        if read_format(&writer, path)? < FORMAT {
+            migrate::migrate(&mut writer, path)?;
+        }
         let identity = read_identity(&writer, path)?;
-        Ok(Self { path: path.to_path_buf(), identity, writer: Mutex::new(writer), readers: Mutex::default() })
+        let embeddings = embeddings_table(identity.generation);
+        Ok(Self { path: path.to_path_buf(), identity, embeddings, writer: Mutex::new(writer), readers: Mutex::default() })
     }
 
     /// What the collection is.
@@ -140,14 +104,23 @@ impl Database {
     }
 
     /// For `map_err` on an operation of this database.
-    fn failed(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> IndexError {
+    pub(crate) fn failed(&self, action: &'static str) -> impl FnOnce(rusqlite::Error) -> IndexError {
         IndexError::database(action, &self.path)
+    }
+
+    /// `Conflict` when other vectors have taken the place of those that this was opened for.
+    fn check_generation(&self, connection: &Connection) -> Result<()> {
+        match generations::state(connection, self.identity.generation).map_err(self.failed("read"))? {
+            Some(GenerationState::Current) => Ok(()),
+            _ => Err(IndexError::Superseded { path: self.path.clone(), model: self.identity.embedder.model.clone() }),
+        }
     }
 
     /// Runs `body` in one write transaction. It is durable once this returns `Ok`.
     fn transact<T>(&self, body: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut writer = self.writer();
         let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(self.failed("write to"))?;
+        self.check_generation(&tx)?;
         let value = body(&tx)?;
         tx.commit().map_err(self.failed("commit to"))?;
         Ok(value)
@@ -162,6 +135,7 @@ impl Reader<'_> {
             return Err(IndexError::internal("a read connection was used after it went back"));
         };
         let tx = connection.transaction().map_err(database.failed("read"))?;
+        database.check_generation(&tx)?;
         body(&tx)
     }
 }
@@ -195,34 +169,35 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
-fn read_identity(connection: &Connection, path: &Path) -> Result<Identity> {
+/// The format of our database at `path`.
+fn read_format(connection: &Connection, path: &Path) -> Result<i64> {
     let failed = || IndexError::database("read the database", path);
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed());
     let not_ours = |reason: &str| IndexError::corrupt(format!("collection {}", path.display()), reason);
     if pragma("application_id")? != APPLICATION_ID {
         return Err(not_ours("it is not a database of Anser"));
     }
-    let found = pragma("user_version")?;
-    if found > FORMAT {
-        return Err(IndexError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT });
+    match pragma("user_version")? {
+        found if found > FORMAT => {
+            Err(IndexError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT })
+        }
+        found if found < 1 => Err(not_ours("its creation was never finished")),
+        found => Ok(found),
     }
-    if found < FORMAT {
-        return Err(not_ours("its creation was never finished"));
-    }
-    let text = |key: &str| {
-        let sql = "SELECT value FROM meta WHERE key = ?1";
-        connection.query_row(sql, [key], |row| row.get::<_, String>(0)).optional().map_err(failed())
+}
+
+fn read_identity(connection: &Connection, path: &Path) -> Result<Identity> {
+    let failed = || IndexError::database("read the database", path);
+    let not_ours = |reason: &str| IndexError::corrupt(format!("collection {}", path.display()), reason);
+    let sql = "SELECT i.value, c.value FROM meta i, meta c WHERE i.key = 'id' AND c.key = 'created_at'";
+    let stored = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(failed())?;
+    let Some((id, created)) = stored else { return Err(not_ours("it does not say what it is")) };
+    let generations = generations::all(connection, path)?;
+    let Some(current) = generations.into_iter().find(|generation| generation.state == GenerationState::Current) else {
+        return Err(not_ours("it does not say whose vectors are searched"));
     };
-    let (Some(id), Some(embedder)) = (text("id")?, text("embedder")?) else {
-        return Err(not_ours("it does not say what it is"));
-    };
-    let embedder =
-        serde_json::from_str(&embedder).map_err(|e| not_ours(&format!("its embedder cannot be read ({e})")))?;
-    let created: i64 = connection
-        .query_row("SELECT value FROM meta WHERE key = 'created_at'", [], |row| row.get(0))
-        .map_err(failed())?;
     let created_at = OffsetDateTime::from_unix_timestamp(created).map_err(|_| not_ours("its date is out of range"))?;
-    Ok(Identity { id, embedder, created_at })
+    Ok(Identity { id, generation: current.number, embedder: current.embedder, created_at })
 }
 
 #[cfg(test)]
@@ -256,9 +231,9 @@ mod tests {
         assert!(Database::open(&path).is_err(), "a missing file is not created");
         assert!(!path.exists());
         Database::create(&path, &embedder()).unwrap();
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();
+        Connection::open(&path).unwrap().pragma_update(None, "user_version", FORMAT + 1).unwrap();
         let error = Database::open(&path).unwrap_err();
-        assert!(matches!(error, IndexError::NewerFormat { found: 2, .. }), "{error}");
+        assert!(matches!(error, IndexError::NewerFormat { found: 3, .. }), "{error}");
         assert!(error.to_string().contains("use a newer version"));
         std::fs::write(&path, b"not a database, but long enough to look like one to somebody in a hurry").unwrap();
         assert_eq!(Database::open(&path).unwrap_err().kind(), anser_core::ErrorKind::Corrupt);

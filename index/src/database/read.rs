@@ -10,15 +10,6 @@ use super::Database;
 use crate::ann::from_blob;
 use crate::{Filter, Result};
 
-/// One entry of the change sequence, of chunks that still matter.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Change {
-    /// A chunk came; absent when it has left again since.
-    Added(ChunkId, Embedding),
-    /// A chunk left.
-    Removed(ChunkId),
-}
-
 /// How much a collection holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CollectionCounts {
@@ -40,37 +31,6 @@ pub struct ScannedDocument {
 const DOCUMENT_COLUMNS: &str = "id, title, text, attributes";
 
 impl Database {
-    /// The number of the last change ever made.
-    pub(crate) fn last_seq(&self, connection: &Connection) -> Result<i64> {
-        let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'changes'";
-        let seq = connection.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get(0)).optional());
-        Ok(seq.map_err(self.failed("read"))?.unwrap_or(0))
-    }
-
-    /// The number of the last change that is no longer in the change sequence.
-    pub(crate) fn trimmed_seq(&self, connection: &Connection) -> Result<i64> {
-        let sql = "SELECT value FROM meta WHERE key = 'trimmed_seq'";
-        connection.query_row(sql, [], |row| row.get(0)).map_err(self.failed("read"))
-    }
-
-    /// Calls `each` with every change after `seq`, in order.
-    pub(crate) fn changes_after(&self, connection: &Connection, seq: i64, mut each: impl FnMut(Change)) -> Result<()> {
-        let sql = "SELECT c.op, c.chunk_id, k.embedding FROM changes c \
-                   LEFT JOIN chunks k ON c.op = 0 AND k.chunk_id = c.chunk_id WHERE c.seq > ?1 ORDER BY c.seq";
-        let failed = || self.failed("read the changes of");
-        let mut select = connection.prepare_cached(sql).map_err(failed())?;
-        let mut rows = select.query([seq]).map_err(failed())?;
-        while let Some(row) = rows.next().map_err(failed())? {
-            let id = ChunkId(row.get::<_, i64>(1).map_err(failed())? as u64);
-            if row.get::<_, i64>(0).map_err(failed())? != 0 {
-                each(Change::Removed(id));
-            } else if let Some(blob) = row.get_ref(2).and_then(|v| Ok(v.as_blob_or_null()?)).map_err(failed())? {
-                each(Change::Added(id, from_blob(id, blob, self.identity.embedder.dimension)?));
-            }
-        }
-        Ok(())
-    }
-
     /// Calls `each` with every chunk's vector, in order of chunk id.
     pub(crate) fn each_vector(
         &self,
@@ -78,8 +38,8 @@ impl Database {
         mut each: impl FnMut(ChunkId, Embedding) -> Result<()>,
     ) -> Result<()> {
         let failed = || self.failed("read the vectors of");
-        let mut select =
-            connection.prepare("SELECT chunk_id, embedding FROM chunks ORDER BY chunk_id").map_err(failed())?;
+        let sql = format!("SELECT chunk_id, vector FROM {} ORDER BY chunk_id", self.embeddings);
+        let mut select = connection.prepare(&sql).map_err(failed())?;
         let mut rows = select.query([]).map_err(failed())?;
         while let Some(row) = rows.next().map_err(failed())? {
             let id = ChunkId(row.get::<_, i64>(0).map_err(failed())? as u64);
@@ -236,8 +196,8 @@ impl Database {
         connection: &Connection,
         chunks: &[ChunkId],
     ) -> Result<HashMap<ChunkId, Embedding>> {
-        let sql = "SELECT embedding FROM chunks WHERE chunk_id = ?1";
-        let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+        let sql = format!("SELECT vector FROM {} WHERE chunk_id = ?1", self.embeddings);
+        let mut select = connection.prepare_cached(&sql).map_err(self.failed("read"))?;
         let mut found = HashMap::with_capacity(chunks.len());
         for id in chunks {
             let blob = select.query_row([id.0 as i64], |row| row.get::<_, Vec<u8>>(0)).optional();
@@ -250,10 +210,13 @@ impl Database {
 
     /// The normalised mean of the vectors of a document's chunks; `None` when it has none or is not there.
     pub(crate) fn mean_vector(&self, id: &DocumentId) -> Result<Option<Embedding>> {
-        let sql = "SELECT k.chunk_id, k.embedding FROM documents d JOIN chunks k ON k.document = d.key \
-                   WHERE d.id = ?1 ORDER BY k.ordinal";
+        let sql = format!(
+            "SELECT k.chunk_id, e.vector FROM documents d JOIN chunks k ON k.document = d.key \
+             JOIN {} e ON e.chunk_id = k.chunk_id WHERE d.id = ?1 ORDER BY k.ordinal",
+            self.embeddings
+        );
         let blobs: Vec<(i64, Vec<u8>)> = self.reader()?.transact(|connection| {
-            let mut select = connection.prepare_cached(sql).map_err(self.failed("read"))?;
+            let mut select = connection.prepare_cached(&sql).map_err(self.failed("read"))?;
             let rows = select.query_map([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)));
             rows.and_then(Iterator::collect).map_err(self.failed("read"))
         })?;
@@ -275,8 +238,11 @@ impl Database {
         filter: Option<&Filter>,
         visit: &mut dyn FnMut(ScannedDocument) -> Result<()>,
     ) -> Result<()> {
-        let sql = "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, k.embedding \
-             FROM documents d JOIN chunks k ON k.document = d.key ORDER BY d.id, k.ordinal";
+        let sql = format!(
+            "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, e.vector FROM documents d \
+             JOIN chunks k ON k.document = d.key JOIN {} e ON e.chunk_id = k.chunk_id ORDER BY d.id, k.ordinal",
+            self.embeddings
+        );
         let failed = || self.failed("scan");
         let dimension = self.identity.embedder.dimension;
         self.reader()?.transact(|connection| {
@@ -285,7 +251,7 @@ impl Database {
                 _ => visit(self.with_mean(connection, document, sum)?),
             };
             let mut last: Option<(Document, Vec<f32>)> = None;
-            let mut select = connection.prepare(sql).map_err(failed())?;
+            let mut select = connection.prepare(&sql).map_err(failed())?;
             let mut rows = select.query([]).map_err(failed())?;
             while let Some(row) = rows.next().map_err(failed())? {
                 let id = ChunkId(row.get::<_, i64>(4).map_err(failed())? as u64);
@@ -313,9 +279,12 @@ impl Database {
         if let Ok(embedding) = Embedding::normalize(sum) {
             return Ok(ScannedDocument { document, embedding });
         }
-        let sql = "SELECT k.chunk_id, k.embedding FROM documents d JOIN chunks k ON k.document = d.key \
-                   WHERE d.id = ?1 ORDER BY k.ordinal LIMIT 1";
-        let first = connection.query_row(sql, [document.id.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
+        let sql = format!(
+            "SELECT k.chunk_id, e.vector FROM documents d JOIN chunks k ON k.document = d.key \
+             JOIN {} e ON e.chunk_id = k.chunk_id WHERE d.id = ?1 ORDER BY k.ordinal LIMIT 1",
+            self.embeddings
+        );
+        let first = connection.query_row(&sql, [document.id.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
         let (id, blob): (i64, Vec<u8>) = first.map_err(self.failed("scan"))?;
         let embedding = from_blob(ChunkId(id as u64), &blob, self.identity.embedder.dimension)?;
         Ok(ScannedDocument { document, embedding })

@@ -6,8 +6,10 @@ use std::time::Duration;
 use anser_core::{AttributeValue, ByteSpan, Document, DocumentId, Embedding};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::changes::log;
 use super::read::document_by_id;
-use super::{BUSY_TIMEOUT, Database};
+use super::schema::embeddings_table;
+use super::{BUSY_TIMEOUT, ChangeOp, Database, generations};
 use crate::ann::{to_blob, wrong_dimension};
 use crate::{IndexError, Result};
 
@@ -56,7 +58,7 @@ impl Database {
         let outcome = self.transact(|connection| {
             let mut outcome = UpsertOutcome::default();
             for (new, attributes) in documents.iter().zip(&attributes) {
-                match store(connection, new, attributes).map_err(self.failed("write to"))? {
+                match self.store(connection, new, attributes).map_err(self.failed("write to"))? {
                     Stored::Inserted => outcome.inserted += 1,
                     Stored::Replaced => outcome.replaced += 1,
                     Stored::Unchanged => outcome.unchanged += 1,
@@ -110,17 +112,6 @@ impl Database {
         Ok(deleted)
     }
 
-    /// Drops changes up to `seq`: every cache that is opened from now on knows them.
-    pub(crate) fn trim_changes(&self, seq: i64) -> Result<()> {
-        self.transact(|connection| {
-            connection.execute("DELETE FROM changes WHERE seq <= ?1", [seq]).map_err(self.failed("trim"))?;
-            connection
-                .execute("UPDATE meta SET value = ?1 WHERE key = 'trimmed_seq' AND value < ?1", [seq])
-                .map_err(self.failed("trim"))?;
-            Ok(())
-        })
-    }
-
     /// Moves the write-ahead log into the database and empties it, so that deleted text is gone from both. A reader that
     /// is busy delays that to a later call, at the latest to the moment when the last connection closes.
     pub(super) fn erase_log(&self) {
@@ -136,6 +127,49 @@ impl Database {
             Ok(_) => tracing::debug!(path = %self.path.display(), "readers keep the write-ahead log; erased later"),
             Err(e) => tracing::warn!(path = %self.path.display(), error = %e, "cannot erase the write-ahead log"),
         }
+    }
+
+    /// Puts a document in place of what has its id.
+    fn store(&self, connection: &Connection, new: &NewDocument, attributes: &str) -> rusqlite::Result<Stored> {
+        let document = &new.document;
+        let before: Option<(i64, String)> = connection
+            .prepare_cached("SELECT key, fingerprint FROM documents WHERE id = ?1")?
+            .query_row([document.id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let (key, stored) = match before {
+            Some((_, fingerprint)) if fingerprint == new.fingerprint => return Ok(Stored::Unchanged),
+            Some((key, _)) => {
+                remove_chunks(connection, key)?;
+                connection
+                    .prepare_cached(
+                        "UPDATE documents SET title = ?2, text = ?3, attributes = ?4, fingerprint = ?5 WHERE key = ?1",
+                    )?
+                    .execute(params![key, document.title, document.text, attributes, new.fingerprint])?;
+                (key, Stored::Replaced)
+            }
+            None => {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO documents (id, title, text, attributes, fingerprint) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    )?
+                    .execute(params![document.id.as_str(), document.title, document.text, attributes, new.fingerprint])?;
+                (connection.last_insert_rowid(), Stored::Inserted)
+            }
+        };
+        let mut insert = connection.prepare_cached(
+            "INSERT INTO chunks (document, ordinal, span_start, span_end, tokens, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        let sql = format!("INSERT INTO {} (chunk_id, vector) VALUES (?1, ?2)", self.embeddings);
+        let mut insert_vector = connection.prepare_cached(&sql)?;
+        log(connection, ChangeOp::DocumentStored, key)?;
+        for (ordinal, chunk) in new.chunks.iter().enumerate() {
+            let (start, end) = (chunk.span.start as i64, chunk.span.end as i64);
+            insert.execute(params![key, ordinal as i64, start, end, chunk.tokens, chunk.text])?;
+            let id = connection.last_insert_rowid();
+            insert_vector.execute(params![id, to_blob(&chunk.embedding)])?;
+            log(connection, ChangeOp::ChunkAdded, id)?;
+        }
+        Ok(stored)
     }
 
     /// Refuses what must not enter; returns the attributes as JSON.
@@ -179,45 +213,6 @@ enum Stored {
     Unchanged,
 }
 
-fn store(connection: &Connection, new: &NewDocument, attributes: &str) -> rusqlite::Result<Stored> {
-    let document = &new.document;
-    let before: Option<(i64, String)> = connection
-        .prepare_cached("SELECT key, fingerprint FROM documents WHERE id = ?1")?
-        .query_row([document.id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (key, stored) = match before {
-        Some((_, fingerprint)) if fingerprint == new.fingerprint => return Ok(Stored::Unchanged),
-        Some((key, _)) => {
-            remove_chunks(connection, key)?;
-            connection
-                .prepare_cached(
-                    "UPDATE documents SET title = ?2, text = ?3, attributes = ?4, fingerprint = ?5 WHERE key = ?1",
-                )?
-                .execute(params![key, document.title, document.text, attributes, new.fingerprint])?;
-            (key, Stored::Replaced)
-        }
-        None => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO documents (id, title, text, attributes, fingerprint) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![document.id.as_str(), document.title, document.text, attributes, new.fingerprint])?;
-            (connection.last_insert_rowid(), Stored::Inserted)
-        }
-    };
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO chunks (document, ordinal, span_start, span_end, tokens, text, embedding) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    let mut log = connection.prepare_cached("INSERT INTO changes (op, chunk_id) VALUES (0, ?1)")?;
-    for (ordinal, chunk) in new.chunks.iter().enumerate() {
-        let (start, end) = (chunk.span.start as i64, chunk.span.end as i64);
-        let blob = to_blob(&chunk.embedding);
-        insert.execute(params![key, ordinal as i64, start, end, chunk.tokens, chunk.text, blob])?;
-        log.execute([connection.last_insert_rowid()])?;
-    }
-    Ok(stored)
-}
-
 /// Removes a document; false when there is none.
 fn remove(connection: &Connection, id: &DocumentId) -> rusqlite::Result<bool> {
     let key: Option<i64> = connection
@@ -227,13 +222,21 @@ fn remove(connection: &Connection, id: &DocumentId) -> rusqlite::Result<bool> {
     let Some(key) = key else { return Ok(false) };
     remove_chunks(connection, key)?;
     connection.prepare_cached("DELETE FROM documents WHERE key = ?1")?.execute([key])?;
+    log(connection, ChangeOp::DocumentRemoved, key)?;
     Ok(true)
 }
 
+/// Removes the chunks of a document and their vectors of every generation.
 fn remove_chunks(connection: &Connection, document: i64) -> rusqlite::Result<()> {
+    for number in generations::numbers(connection)? {
+        let vectors = embeddings_table(number);
+        let sql =
+            format!("DELETE FROM {vectors} WHERE chunk_id IN (SELECT chunk_id FROM chunks WHERE document = ?1)");
+        connection.prepare_cached(&sql)?.execute([document])?;
+    }
     connection
-        .prepare_cached("INSERT INTO changes (op, chunk_id) SELECT 1, chunk_id FROM chunks WHERE document = ?1")?
-        .execute([document])?;
+        .prepare_cached("INSERT INTO changes (op, subject) SELECT ?2, chunk_id FROM chunks WHERE document = ?1")?
+        .execute([document, ChangeOp::ChunkRemoved.code()])?;
     connection.prepare_cached("DELETE FROM chunks WHERE document = ?1")?.execute([document])?;
     Ok(())
 }
