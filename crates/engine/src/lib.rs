@@ -34,6 +34,7 @@ mod tuning;
 
 pub use analysis::{Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
 pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, SearchMethod};
+pub use anser_index::{Fusion, FusionMethod, SearchMode, SearchSettings};
 pub use anser_index::{Filter, FilterExplain, FilterPlace, UnknownKey};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};
 pub use engine::{Engine, EngineOptions};
@@ -41,7 +42,11 @@ pub use error::EngineError;
 pub use evaluate::metrics;
 pub use evaluate::{
     AnswerEvaluation, AnswerMiss, ClusterEvaluation, ClusterEvaluationOptions, ClusterEvaluationRun, LabelledQuestion,
-    MissKind, RetrievalEvaluation, RetrievalMiss, TextMeans,
+    MissKind, TextMeans,
+};
+pub use evaluate::{
+    JudgedQuery, MethodFigures, Remark, RetrievalComparison, RetrievalEvaluation, RetrievalMethod, RetrievalMiss,
+    RetrievalOptions, RetrievalQuery, RetrievalTestSet, RetrievalTuning, TestSetRemarks, TunedChoice, TuningPoint,
 };
 pub use evaluate::{
     Arm, ArmAnswer, ArmSummary, Comparison, EvaluatedExample, HeldOutExample, HeldOutPrompt, Measure, Outcome,
@@ -66,6 +71,7 @@ pub use moderation::{
 };
 pub use page::{Page, PageRequest};
 pub use replace::replace_file;
-pub use retrieve::{SearchReply, SearchRequest};
+pub use retrieve::{FusionChange, SearchSettingsChange};
+pub use retrieve::{HitGroup, RerankStep, SearchReply, SearchRequest, SearchSteps, SearchTimings};
 pub use served::{ModelLoader, ServedModel, ServedModels, ServedRole};
 pub use tuning::{FineTuningCheckpoint, FineTuningJob, FineTuningRequest, FineTuningStatus, Promotion, TunedModel};

@@ -3,6 +3,7 @@
 mod calibration;
 mod confusion;
 mod predicted;
+mod retrieval;
 
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
@@ -10,6 +11,7 @@ use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
 pub(crate) use calibration::calibration_chart;
 pub(crate) use confusion::confusion_chart;
 pub(crate) use predicted::{PredictedChart, predicted_chart};
+pub(crate) use retrieval::retrieval_chart;
 
 use crate::map::text::{fit_text, visible};
 

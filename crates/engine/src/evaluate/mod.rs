@@ -13,7 +13,10 @@ pub use answers::{AnswerEvaluation, AnswerMiss, MissKind, TextMeans};
 pub use clusters::{ClusterEvaluation, ClusterEvaluationOptions, ClusterEvaluationRun};
 pub use promotion::{GeneralAnswer, GeneralComparison, PromotionReport};
 pub use questions::LabelledQuestion;
-pub use retrieval::{RetrievalEvaluation, RetrievalMiss};
+pub use retrieval::{
+    JudgedQuery, MethodFigures, Remark, RetrievalComparison, RetrievalEvaluation, RetrievalMethod, RetrievalMiss,
+    RetrievalOptions, RetrievalQuery, RetrievalTestSet, RetrievalTuning, TestSetRemarks, TunedChoice, TuningPoint,
+};
 pub(crate) use significance::interval;
 pub use significance::{
     Estimate, PairedTest, RESAMPLES, SIGNIFICANCE_LEVEL, TestKind, bootstrap_mean, detectable_difference,

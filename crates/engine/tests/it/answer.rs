@@ -13,7 +13,7 @@ use anser_core::{
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
-    SearchRequest, ServedModels, TunedModel, abstention_text, grounded_messages, numbered_passages,
+    RetrievalMethod, RetrievalOptions, RetrievalTestSet, SearchRequest, ServedModels, TunedModel, abstention_text, grounded_messages, numbered_passages,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -399,9 +399,11 @@ fn retrieval_and_answers_are_measured() -> std::result::Result<(), EngineError> 
         labelled("3", "Who painted sunflowers?", &[], &[]),
     ];
     let cancel = CancelToken::new();
-    let retrieval = shop.engine.evaluate_retrieval("faq", &questions, 1, true, &NoProgress, &cancel)?;
-    assert_eq!(retrieval.questions, 2);
-    assert!((retrieval.recall_at_k - 1.0).abs() < 1e-9 && retrieval.misses.is_empty(), "{retrieval:?}");
+    let set = RetrievalTestSet::of_questions(&questions);
+    assert_eq!(set.queries.len(), 2, "one of the questions has no answer");
+    let options = RetrievalOptions { k: 1, methods: vec![RetrievalMethod::Vector], ..RetrievalOptions::default() };
+    let retrieval = shop.engine.evaluate_retrieval("faq", &set, &options, &NoProgress, &cancel)?;
+    assert!((retrieval.methods[0].recall_at_k.mean - 1.0).abs() < 1e-9, "{retrieval:?}");
     let answers = shop.engine.evaluate_answers("faq", &questions, &NoProgress, &cancel)?;
     assert_eq!((answers.questions, answers.key_facts, answers.with_key_fact), (3, 2, 1));
     assert_eq!((answers.abstained_unanswerable, answers.invalid_citations), (1, 0));

@@ -3,11 +3,12 @@
 mod clusters;
 mod few_shot;
 mod moderation;
+mod retrieval;
 pub(crate) mod tuned;
 
 use std::path::PathBuf;
 
-use anser_engine::{AnswerEvaluation, LabelledQuestion, RetrievalEvaluation};
+use anser_engine::{AnswerEvaluation, LabelledQuestion};
 use clap::{Args, Subcommand};
 
 use crate::compose;
@@ -27,11 +28,11 @@ const SHOWN_MISSES: usize = 30;
 /// Subcommands of `anser eval`.
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  anser eval retrieval --collection shop-faq --questions examples/data/questions.jsonl\n  anser eval answers --collection shop-faq --questions examples/data/questions.jsonl --json\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser eval answers --tuned ft:… --heldout heldout.jsonl --collection shop-faq --each\n  anser eval moderation --examples examples/data/moderation/held_out.jsonl\n  anser eval clusters labelled.csv --truth category\n  anser eval few-shot train.csv test.csv --label category"
+    after_help = "Examples:\n  anser eval retrieval --collection shop-faq --questions examples/data/questions.jsonl\n  anser eval retrieval --collection wiki --queries queries.jsonl --qrels qrels.tsv --tune\n  anser eval answers --collection shop-faq --questions examples/data/questions.jsonl --json\n  anser eval answers --tuned ft:… --heldout heldout.jsonl\n  anser eval answers --tuned ft:… --heldout heldout.jsonl --collection shop-faq --each\n  anser eval moderation --examples examples/data/moderation/held_out.jsonl\n  anser eval clusters labelled.csv --truth category\n  anser eval few-shot train.csv test.csv --label category"
 )]
 pub(crate) enum EvalCommand {
-    /// Recall, MRR and nDCG of the passages found
-    Retrieval(RetrievalArgs),
+    /// Recall, MRR, nDCG and MAP of vector, keyword and hybrid search, with and without the reranker
+    Retrieval(retrieval::RetrievalArgs),
     /// Key facts, citations and abstentions of the answers written; with --tuned, a tuned model against its base
     Answers(AnswerArgs),
     /// Agreement of clusters with known labels, over several seeds
@@ -40,17 +41,6 @@ pub(crate) enum EvalCommand {
     FewShot(few_shot::FewShotArgs),
     /// Precision and recall of the content filter
     Moderation(moderation::ModerationArgs),
-}
-
-/// Where questions come from and what they are asked of.
-#[derive(Debug, Args)]
-pub(crate) struct QuestionArgs {
-    /// Collection to ask
-    #[arg(long, short)]
-    collection: String,
-    /// JSONL of questions; a question without answers is one that the collection cannot answer
-    #[arg(long, value_name = "FILE", long_help = QUESTIONS_HELP)]
-    questions: PathBuf,
 }
 
 /// Arguments of `anser eval answers`.
@@ -67,37 +57,12 @@ pub(crate) struct AnswerArgs {
     tuned: tuned::TunedArgs,
 }
 
-/// Arguments of `anser eval retrieval`.
-#[derive(Debug, Args)]
-pub(crate) struct RetrievalArgs {
-    #[command(flatten)]
-    from: QuestionArgs,
-    /// Hits that count
-    #[arg(long, default_value_t = 5)]
-    k: usize,
-    /// Reorder the hits with the cross-encoder first
-    #[arg(long)]
-    rerank: bool,
-}
-
 impl EvalCommand {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         let progress = terminal.progress();
         let engine = || compose::engine(settings, progress.clone());
         match self {
-            Self::Retrieval(args) => {
-                let (from, cancel) = (&args.from, interrupt::cancel_on_interrupt());
-                let questions = LabelledQuestion::read_jsonl(&from.questions)?;
-                let found = engine()?.evaluate_retrieval(
-                    &from.collection,
-                    &questions,
-                    args.k,
-                    args.rerank,
-                    progress.as_ref(),
-                    &cancel,
-                )?;
-                if terminal.is_json() { terminal.json(&found) } else { print_retrieval(terminal, &found) }
-            }
+            Self::Retrieval(args) => args.run(engine()?.as_ref(), terminal),
             Self::Answers(AnswerArgs { collection: Some(collection), questions: Some(questions), .. }) => {
                 let questions = LabelledQuestion::read_jsonl(questions)?;
                 let cancel = interrupt::cancel_on_interrupt();
@@ -110,25 +75,6 @@ impl EvalCommand {
             Self::FewShot(args) => args.run(settings, terminal),
         }
     }
-}
-
-fn print_retrieval(terminal: &Terminal, found: &RetrievalEvaluation) -> Result<(), Failure> {
-    let measures = [
-        (format!("recall@{}", found.k), found.recall_at_k),
-        ("MRR@10".to_owned(), found.mrr_at_10),
-        ("nDCG@10".to_owned(), found.ndcg_at_10),
-    ];
-    terminal.table(["measure", "value"], measures.map(|(name, value)| [name, format!("{value:.3}")]).into())?;
-    terminal.line(format!(
-        "{} questions, {:.0} ms each{}",
-        found.questions,
-        found.mean_ms,
-        if found.reranked { ", reranked" } else { "" }
-    ))?;
-    for miss in found.misses.iter().take(SHOWN_MISSES) {
-        terminal.line(format!("  missed {}: {} (found {})", miss.id, miss.question, ids(&miss.found)))?;
-    }
-    hidden(terminal, found.misses.len())
 }
 
 fn print_answers(terminal: &Terminal, found: &AnswerEvaluation) -> Result<(), Failure> {

@@ -1,11 +1,12 @@
 //! Figures that say how near a written text comes to a reference: one file for each family of them.
 //!
 //! All are the field's own definitions and agree with the packages that the field quotes; `tests/fixtures/text_metrics.json`
-//! holds what those packages say.
+//! and `ranking_metrics.json` beside it hold what those packages say.
 
 mod bleu;
 mod classification;
 mod likelihood;
+pub mod ranking;
 mod rouge;
 mod squad;
 
