@@ -15,6 +15,8 @@ pub(crate) enum Level {
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
     Avx512,
+    /// The same with VNNI, products of bytes.
+    Avx512Vnni,
     /// The same with products of 16-bit brain floats.
     Avx512Bf16,
 }
@@ -28,7 +30,7 @@ impl InstructionSet {
 
     /// Every set of this processor, from the portable one up: what tests run through.
     pub fn available() -> Vec<Self> {
-        let all = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Bf16];
+        let all = [Level::Portable, Level::Avx2, Level::Avx512, Level::Avx512Vnni, Level::Avx512Bf16];
         all.into_iter().filter(|&level| level <= Self::best().0).map(Self).collect()
     }
 
@@ -43,7 +45,8 @@ impl InstructionSet {
             Level::Portable => "portable",
             Level::Avx2 => "AVX2 + FMA",
             Level::Avx512 => "AVX-512",
-            Level::Avx512Bf16 => "AVX-512 with BF16",
+            Level::Avx512Vnni => "AVX-512 with VNNI",
+            Level::Avx512Bf16 => "AVX-512 with VNNI and BF16",
         }
     }
 }
@@ -53,9 +56,11 @@ fn detect() -> Level {
     use std::arch::is_x86_feature_detected as has;
     let avx2 = has!("avx2") && has!("fma");
     let avx512 = avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
-    match (avx2, avx512, avx512 && has!("avx512bf16")) {
-        (_, _, true) => Level::Avx512Bf16,
-        (_, true, _) => Level::Avx512,
+    let vnni = avx512 && has!("avx512vnni");
+    match (avx2, avx512, vnni, vnni && has!("avx512bf16")) {
+        (.., true) => Level::Avx512Bf16,
+        (_, _, true, _) => Level::Avx512Vnni,
+        (_, true, ..) => Level::Avx512,
         (true, ..) => Level::Avx2,
         _ => Level::Portable,
     }
@@ -86,7 +91,7 @@ macro_rules! versions {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: an instruction set exists only where the processor has it.
                 #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]
-                $crate::instructions::Level::Avx512 | $crate::instructions::Level::Avx512Bf16 => unsafe { avx512 $(::<$element>)? ($($argument),*) },
+                $crate::instructions::Level::Avx512 | $crate::instructions::Level::Avx512Vnni | $crate::instructions::Level::Avx512Bf16 => unsafe { avx512 $(::<$element>)? ($($argument),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: an instruction set exists only where the processor has it.
                 #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]

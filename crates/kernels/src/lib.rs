@@ -1,5 +1,5 @@
-//! The hot loops: matrix products on packed weights, chosen at run time by what the processor can do, and the row
-//! kernels that a transformer's forward and backward pass are made of.
+//! The hot loops: matrix products on packed weights, chosen at run time by what the processor can do, the row kernels
+//! that a transformer's forward and backward pass are made of, and the products that compare vectors.
 //!
 //! A kernel takes the [`InstructionSet`] it may use, so that tests can run every path of a machine. Results do not
 //! depend on the number of threads: a sum is always taken in the same order.
@@ -24,6 +24,7 @@ mod matmul;
 mod outer;
 mod packed;
 mod rows;
+mod vectors;
 
 pub use attention::{Attended, AttentionGradients, AttentionInput, AttentionScratch, attend, attend_backward};
 pub use cross_entropy::{
@@ -39,3 +40,4 @@ pub use rows::{
     RmsNorm, RmsNormBackward, Rotary, gated_unit, gated_unit_backward, rms_norm, rms_norm_backward,
     rms_norm_weight_gradient, rotate, weigh_rows,
 };
+pub use vectors::{ByteRows, dot_byte_rows, dot_f32, dot_i8, prefetch};

@@ -200,7 +200,7 @@ impl Part<'_> {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512Bf16 if matrix.format == WeightFormat::Bf16 => self.product_avx512(x, low_rank, y, accumulate),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 | Level::Avx512Bf16
+            Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16
                 if matrix.format == WeightFormat::F32 && O::FORMAT == WeightFormat::F32 =>
             {
                 self.product_avx512(x, low_rank, y, accumulate);

@@ -4,6 +4,7 @@ mod attention;
 mod cross_entropy;
 mod products;
 mod rows;
+mod vectors;
 
 use anser_kernels::Element;
 use rand::{Rng, SeedableRng};
