@@ -137,6 +137,11 @@ impl Engine {
     pub(crate) fn collection_for_embedder(&self, name: &str) -> Result<Arc<Collection>, EngineError> {
         collection_for_embedder(&self.store, &self.models, name)
     }
+
+    /// Whether the loaded embedder made the collection's vectors: `Conflict` where it did not.
+    pub(crate) fn check_embedder(&self, collection: &Collection) -> Result<(), EngineError> {
+        check_embedder(&self.models, collection)
+    }
 }
 
 /// The collection of a store, once it is certain that the loaded embedder made its vectors.
@@ -146,14 +151,19 @@ pub(crate) fn collection_for_embedder(
     name: &str,
 ) -> Result<Arc<Collection>, EngineError> {
     let collection = store.get(name)?;
+    check_embedder(models, &collection)?;
+    Ok(collection)
+}
+
+fn check_embedder(models: &ServedModels, collection: &Collection) -> Result<(), EngineError> {
     let embedder = models.embedder()?;
     let (stored, loaded) = (collection.embedder(), embedder.info());
     if stored.fingerprint != loaded.fingerprint {
         return Err(EngineError::EmbedderMismatch {
-            collection: name.to_owned(),
+            collection: collection.name().to_owned(),
             stored: stored.model.clone(),
             loaded: loaded.model.clone(),
         });
     }
-    Ok(collection)
+    Ok(())
 }

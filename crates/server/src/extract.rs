@@ -200,9 +200,10 @@ async fn drain(body: Body, most: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::answers::{AnswerBody, SearchBody};
+    use crate::wire::answers::AnswerBody;
     use crate::wire::collections::DeleteDocuments;
     use crate::wire::error::ErrorDetail;
+    use crate::wire::search::SearchBody;
     use proptest::prelude::*;
 
     fn failure<'de, T: serde::Deserialize<'de>>(body: &'de str) -> ErrorDetail {

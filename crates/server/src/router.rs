@@ -66,6 +66,7 @@ fn api_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ),
         ("/v1/collections/{name}/documents/{*id}", get(documents::get).delete(documents::delete)),
         ("/v1/collections/{name}/search", post(search::search)),
+        ("/v1/collections/{name}/settings", get(search::settings).patch(search::change_settings)),
         ("/v1/collections/{name}/answers", post(answers::create)),
         ("/v1/collections/{name}/recommend", post(recommend::create)),
         ("/v1/collections/{name}/classify", post(predictors::classify)),

@@ -1,6 +1,6 @@
 //! Documents in the order of their nearness to several examples.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use anser_core::{ChunkId, DocumentId, Embedding, ScoredChunk};
 
@@ -129,6 +129,17 @@ impl Collection {
                 return Ok(RankOutcome { documents, explain });
             }
         })
+    }
+
+    /// Tells the collection from every other, also from a later one of its name.
+    pub fn id(&self) -> &str {
+        &self.upkeep.database.identity().id
+    }
+
+    /// The vectors of some chunks; those that are gone are left out.
+    pub fn chunk_vectors(&self, chunks: &[ChunkId]) -> Result<HashMap<ChunkId, Embedding>> {
+        let database = self.database()?;
+        database.reader()?.transact(|connection| database.vectors_of(connection, chunks))
     }
 
     /// The vector that stands for a whole document: the normalised mean of its chunks' vectors. `None` when there is no

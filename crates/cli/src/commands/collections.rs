@@ -1,5 +1,7 @@
 //! `anser collections`: what is stored.
 
+mod settings;
+
 use anser_core::NoProgress;
 use anser_engine::EngineError;
 use clap::Subcommand;
@@ -12,7 +14,7 @@ use crate::terminal::{Terminal, bytes, confirm};
 
 /// Subcommands of `anser collections`.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  anser collections list\n  anser collections delete reviews --yes")]
+#[command(after_help = "Examples:\n  anser collections list\n  anser collections settings reviews --mode hybrid --vector-weight 0.7\n  anser collections delete reviews --yes")]
 pub(crate) enum CollectionsCommand {
     /// All collections
     List,
@@ -21,6 +23,8 @@ pub(crate) enum CollectionsCommand {
         /// Its name
         name: String,
     },
+    /// Show or change how a collection is searched unless a search says otherwise
+    Settings(settings::SettingsArgs),
     /// Delete a collection with all it holds
     Delete {
         /// Its name
@@ -69,6 +73,7 @@ impl CollectionsCommand {
                     info.embedder.dimension
                 ))
             }
+            Self::Settings(args) => args.run(&engine, terminal),
             Self::Delete { name, yes } => {
                 let info = engine.collection(name)?.info().map_err(EngineError::from)?;
                 if !yes && !confirm(&format!("delete {name} with its {} documents?", info.documents))? {

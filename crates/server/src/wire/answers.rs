@@ -1,43 +1,8 @@
-//! Search, answers and clustering: requests of ours, in which unknown keys are refused.
+//! Answers: requests of ours, in which unknown keys are refused.
 
 use anser_core::ContextPassage;
-use anser_engine::{AnswerRequest, Filter, SearchRequest};
+use anser_engine::{AnswerRequest, Filter};
 use serde::{Deserialize, Serialize};
-
-/// `POST …/search`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SearchBody {
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    vector: Option<Vec<f32>>,
-    #[serde(default)]
-    limit: Option<usize>,
-    #[serde(default)]
-    rerank: bool,
-    #[serde(default)]
-    exact: Option<bool>,
-    #[serde(default)]
-    min_score: Option<f32>,
-    /// Only documents that this lets through.
-    #[serde(default)]
-    filter: Option<Filter>,
-}
-
-impl From<SearchBody> for SearchRequest {
-    fn from(body: SearchBody) -> Self {
-        Self {
-            query: body.query,
-            vector: body.vector,
-            limit: body.limit.unwrap_or(Self::default().limit),
-            rerank: body.rerank,
-            exact: body.exact,
-            min_score: body.min_score,
-            filter: body.filter,
-        }
-    }
-}
 
 /// `POST …/answers`.
 #[derive(Debug, Deserialize)]

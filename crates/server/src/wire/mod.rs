@@ -16,6 +16,7 @@ pub(crate) mod models;
 pub(crate) mod moderations;
 pub(crate) mod predictors;
 pub(crate) mod responses;
+pub(crate) mod search;
 
 use serde_json::Value;
 
