@@ -276,7 +276,10 @@ impl Database {
 
     /// The direction of a sum of unit vectors. Vectors that cancel out have none; then the first chunk stands for all.
     fn with_mean(&self, connection: &Connection, document: Document, sum: Vec<f32>) -> Result<ScannedDocument> {
-        if let Ok(embedding) = Embedding::normalize(sum) {
+        let length = sum.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        // The vector of a single chunk is the mean of its document, bit for bit.
+        let mean = if (length - 1.0).abs() < 1e-6 { Embedding::from_unit(sum) } else { Embedding::normalize(sum) };
+        if let Ok(embedding) = mean {
             return Ok(ScannedDocument { document, embedding });
         }
         let sql = format!(
