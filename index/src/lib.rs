@@ -4,22 +4,24 @@
 
 pub mod analysis;
 mod ann;
+mod attributes;
 mod cache;
 mod collection;
 mod database;
 mod error;
 mod filter;
+mod keyword;
 mod options;
 mod search;
 mod store;
 mod upkeep;
 
 pub use ann::{GraphBuilder, SearchMethod};
-pub use collection::{Collection, CollectionInfo};
+pub use collection::{Collection, CollectionInfo, Compaction, Overlap, Reembedding};
 pub use collection::{FilterExplain, FilterStrategy, RankOutcome, RankParams, RankQuery, RankedDocument, UnknownKey};
-pub use database::{Generation, GenerationState, NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
+pub use database::{ChunkText, EmbeddedChunks, Generation, GenerationState, NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
 pub use error::{IndexError, Result};
-pub use filter::{Filter, FilterPlace};
+pub use filter::{ComparedType, Filter, FilterPlace, MismatchedKey};
 pub use options::IndexOptions;
 pub use search::{Fusion, FusionMethod, KeywordExplain, SearchMode, SearchSettings};
 pub use search::{SearchExplain, SearchOutcome, SearchParams, SearchQuery};

@@ -1,6 +1,7 @@
-//! Which chunks a filter lets through, read from the database once for each filter and state of the collection.
+//! Which chunks a filter lets through, worked out once for each filter and state of the collection.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 
 use anser_core::ChunkId;
@@ -8,7 +9,11 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 
+use crate::ann::AllowedRows;
+use crate::attributes::{Columns, LiveColumns, attributes_of, id_of};
 use crate::database::Database;
+use crate::filter::{Compared, ComparedType, MismatchedKey};
+use crate::upkeep::Upkeep;
 use crate::{Filter, Result};
 
 /// Filters whose chunks are remembered.
@@ -44,6 +49,9 @@ pub struct FilterExplain {
     /// Attributes that the filter looks at and that no document has: most likely misspelt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown_keys: Vec<UnknownKey>,
+    /// Attributes that have, in some documents, a type that the filter does not compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mismatched: Vec<MismatchedKey>,
 }
 
 /// An attribute that no document has.
@@ -74,54 +82,148 @@ pub(crate) struct Allowed {
     /// Ascending.
     pub(crate) chunks: Vec<ChunkId>,
     pub(crate) explain: FilterExplain,
+    /// Their rows in the segments that were searched.
+    pub(crate) rows: AllowedRows,
 }
 
-/// The last filters with what they let through.
-#[derive(Debug, Default)]
-pub(crate) struct AllowedCache(Mutex<VecDeque<(Filter, i64, Arc<Allowed>)>>);
+/// The last filters with what they let through, and the columns that tell what others do.
+#[derive(Debug)]
+pub(crate) struct AllowedCache {
+    columns: LiveColumns,
+    last: Mutex<VecDeque<(Filter, i64, Arc<Allowed>)>>,
+}
 
 impl AllowedCache {
+    /// For the collection in `folder`.
+    pub(crate) fn new(folder: &Path, upkeep: &Arc<Upkeep>) -> Self {
+        Self { columns: LiveColumns::new(folder, upkeep), last: Mutex::default() }
+    }
+
     /// What `filter` lets through of what `connection` sees.
+    ///
+    /// # Errors
+    /// [`Filter`](crate::IndexError::Filter) when it compares an attribute with a type that it has in no document.
     pub(crate) fn get(&self, filter: &Filter, database: &Database, connection: &Connection) -> Result<Arc<Allowed>> {
         let seq = database.last_seq(connection)?;
-        if let Some((.., found)) = self.0.lock().iter().find(|(of, at, _)| *at == seq && of == filter) {
+        if let Some((.., found)) = self.last.lock().iter().find(|(of, at, _)| *at == seq && of == filter) {
             return Ok(Arc::clone(found));
         }
-        let found = Arc::new(read(filter, database, connection)?);
-        let mut cache = self.0.lock();
-        cache.retain(|(of, at, _)| *at >= seq && (*at > seq || of != filter));
-        cache.push_back((filter.clone(), seq, Arc::clone(&found)));
-        let ids = |cache: &VecDeque<(Filter, i64, Arc<Allowed>)>| {
-            cache.iter().map(|(.., allowed)| allowed.chunks.len()).sum::<usize>()
+        let columns = self.columns.at(connection)?;
+        let found = Arc::new(work_out(filter, &columns, database, connection)?);
+        let mut last = self.last.lock();
+        last.retain(|(of, at, _)| *at >= seq && (*at > seq || of != filter));
+        last.push_back((filter.clone(), seq, Arc::clone(&found)));
+        let ids = |last: &VecDeque<(Filter, i64, Arc<Allowed>)>| {
+            last.iter().map(|(.., allowed)| allowed.chunks.len()).sum::<usize>()
         };
-        while cache.len() > REMEMBERED || (cache.len() > 1 && ids(&cache) > REMEMBERED_IDS) {
-            cache.pop_front();
+        while last.len() > REMEMBERED || (last.len() > 1 && ids(&last) > REMEMBERED_IDS) {
+            last.pop_front();
         }
         Ok(found)
     }
+
+    /// The keys of the documents that `filter` lets through, ascending, and how many documents there are.
+    pub(crate) fn documents(
+        &self,
+        filter: &Filter,
+        database: &Database,
+        connection: &Connection,
+    ) -> Result<(Vec<i64>, usize)> {
+        let columns = self.columns.at(connection)?;
+        mismatched(filter, &columns, database, connection)?;
+        let passing = columns.passing(filter, &mut matches(filter, database, connection))?;
+        Ok((columns.keys_of(&passing), columns.documents()))
+    }
+
+    /// The columns.
+    #[cfg(test)]
+    pub(crate) fn columns(&self) -> &LiveColumns {
+        &self.columns
+    }
+
+    /// Drops what is kept on disk of documents that were deleted.
+    pub(crate) fn compact(&self) -> Result<()> {
+        self.columns.compact()
+    }
+
+    /// Waits for what is being written in the background.
+    pub(crate) fn close(&self) {
+        self.columns.close();
+    }
 }
 
-fn read(filter: &Filter, database: &Database, connection: &Connection) -> Result<Allowed> {
-    let (mut chunks, mut documents) = (Vec::new(), 0);
-    let mut known: BTreeSet<String> = BTreeSet::new();
-    database.each_attributes(connection, &mut |attributes, of| {
-        for key in attributes.keys() {
-            if !known.contains(key) {
-                known.insert(key.clone());
-            }
-        }
-        if filter.matches(attributes) {
-            documents += 1;
-            chunks.extend_from_slice(of);
-        }
-    })?;
-    chunks.sort_unstable();
-    let absent = filter.keys().into_iter().filter(|key| !known.contains(*key));
-    let unknown_keys = absent.map(|key| UnknownKey { key: key.to_owned(), near: near(key, &known) }).collect();
+/// Whether the document with a key passes, by reading it.
+fn matches<'a>(
+    filter: &'a Filter,
+    database: &'a Database,
+    connection: &'a Connection,
+) -> impl FnMut(i64) -> Result<bool> + 'a {
+    |key| Ok(filter.matches(&attributes_of(database, connection, key)?))
+}
+
+fn work_out(filter: &Filter, columns: &Columns, database: &Database, connection: &Connection) -> Result<Allowed> {
+    let mismatched = mismatched(filter, columns, database, connection)?;
+    let passing = columns.passing(filter, &mut matches(filter, database, connection))?;
+    let (chunks, documents) = columns.chunks_of(&passing);
+    let absent: Vec<&str> = filter.keys().into_iter().filter(|key| !columns.has(key)).collect();
+    let known = if absent.is_empty() { BTreeSet::new() } else { columns.keys() };
+    let unknown = |key: &str| UnknownKey { key: key.to_owned(), near: near(key, &known) };
     Ok(Allowed {
-        explain: FilterExplain { strategy: None, selectivity: 0.0, documents, vectors: chunks.len(), unknown_keys },
+        explain: FilterExplain {
+            strategy: None,
+            selectivity: 0.0,
+            documents,
+            vectors: chunks.len(),
+            unknown_keys: absent.into_iter().map(unknown).collect(),
+            mismatched,
+        },
         chunks,
+        rows: AllowedRows::default(),
     })
+}
+
+/// The attributes that have another type in some documents than the filter compares them with. Where that is so in all
+/// documents that have the attribute, the filter is refused: it is not what was meant.
+fn mismatched(
+    filter: &Filter,
+    columns: &Columns,
+    database: &Database,
+    connection: &Connection,
+) -> Result<Vec<MismatchedKey>> {
+    let mut kinds = HashMap::new();
+    let mut told: Vec<MismatchedKey> = Vec::new();
+    for compared in filter.compared() {
+        let kinds: &Vec<_> = kinds.entry(compared.key).or_insert_with(|| columns.kinds_of(compared.key));
+        let wrong = |kind| !compared.accepts(ComparedType::of(kind));
+        let others: Vec<_> = kinds.iter().filter(|(kind, ..)| wrong(*kind)).collect();
+        let Some((.., first)) = others.iter().max_by_key(|(_, count, _)| *count) else { continue };
+        let all = others.len() == kinds.len();
+        if !all && told.iter().any(|other| is_same(other, &compared)) {
+            continue;
+        }
+        let mut found: Vec<(usize, ComparedType)> =
+            others.iter().map(|(kind, n, _)| (*n, ComparedType::of(*kind))).collect();
+        found.sort_by(|a, b| b.cmp(a));
+        let mut found: Vec<ComparedType> = found.into_iter().map(|(_, found)| found).collect();
+        found.dedup();
+        let mismatch = MismatchedKey {
+            key: compared.key.to_owned(),
+            wanted: compared.wanted(),
+            found,
+            documents: others.iter().map(|(_, count, _)| count).sum(),
+            example: id_of(database, connection, *first)?,
+        };
+        if all {
+            return Err(compared.refused(&mismatch));
+        }
+        told.push(mismatch);
+    }
+    told.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(told)
+}
+
+fn is_same(told: &MismatchedKey, compared: &Compared<'_>) -> bool {
+    told.key == compared.key && told.wanted == compared.wanted()
 }
 
 /// The known names that differ from `key` in case, in a few letters, or in what follows a common beginning.

@@ -1,8 +1,11 @@
 //! One collection: documents, their chunks, and the search over them.
 
 mod allowed;
+mod compact;
+mod info;
 mod nearest;
 mod rank;
+mod reembed;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +16,15 @@ use std::thread::JoinHandle;
 use anser_core::{AttributeValue, Chunk, Document, DocumentId, EmbedderInfo};
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 pub(crate) use self::allowed::{Allowed, AllowedCache};
 pub use self::allowed::{FilterExplain, FilterStrategy, UnknownKey};
+pub use self::compact::Compaction;
+pub use self::info::CollectionInfo;
+pub(crate) use self::info::info;
+use self::info::{FileIdentity, file_identity};
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
+pub use self::reembed::{Overlap, Reembedding};
 use crate::ann::Snapshot;
 use crate::cache::Cache;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
@@ -27,24 +33,6 @@ use crate::{Filter, IndexError, IndexOptions, Result, SearchSettings};
 
 /// How often a search begins anew because the database changed between its first look and its last.
 const SEARCH_ATTEMPTS: usize = 4;
-
-/// What a collection is and how much it holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CollectionInfo {
-    /// Its name.
-    pub name: String,
-    /// Documents in it.
-    pub documents: u64,
-    /// Chunks of all documents; each has a vector.
-    pub chunks: u64,
-    /// Who makes its vectors.
-    pub embedder: EmbedderInfo,
-    /// When it was created.
-    #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
-    /// Bytes on disk, caches included.
-    pub disk_bytes: u64,
-}
 
 /// A named set of documents that can be searched. Shared between threads; other processes may use the same collection
 /// at the same time, and every search sees what was acknowledged before it began, whoever wrote it.
@@ -58,6 +46,7 @@ pub struct Collection {
     pub(crate) allowed: AllowedCache,
     deleted: AtomicBool,
     sealer: Mutex<Option<JoinHandle<()>>>,
+    reclaimer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Collection {
@@ -66,6 +55,7 @@ impl Collection {
         let database = Database::open(&folder.join(DATABASE_FILE))?;
         let cache = Cache::new(folder, database.identity());
         let upkeep = Arc::new(Upkeep::open(database, cache, options.clone())?);
+        let allowed = AllowedCache::new(folder, &upkeep);
         let (name, folder) = (name.to_owned(), folder.to_path_buf());
         let file = file_identity(&folder.join(DATABASE_FILE));
         let collection = Self {
@@ -73,9 +63,10 @@ impl Collection {
             folder,
             file,
             upkeep,
-            allowed: AllowedCache::default(),
+            allowed,
             deleted: AtomicBool::new(false),
             sealer: Mutex::default(),
+            reclaimer: Mutex::default(),
         };
         collection.seal_when_due(&collection.upkeep.vectors.snapshot());
         Ok(collection)
@@ -125,6 +116,7 @@ impl Collection {
     pub fn delete(&self, ids: &[DocumentId]) -> Result<usize> {
         let deleted = self.database()?.delete(ids)?;
         self.note_changes();
+        self.reclaim_when_due();
         Ok(deleted)
     }
 
@@ -138,6 +130,7 @@ impl Collection {
     ) -> Result<usize> {
         let deleted = self.database()?.delete_chosen(ids, choose)?;
         self.note_changes();
+        self.reclaim_when_due();
         Ok(deleted)
     }
 
@@ -238,10 +231,12 @@ impl Collection {
     /// Stops background work.
     pub(crate) fn stop(&self) {
         self.upkeep.closing.cancel();
-        if let Some(thread) = self.sealer.lock().take()
-            && thread.join().is_err()
-        {
-            tracing::error!(collection = %self.name, "the thread that makes segments panicked");
+        for background in [&self.sealer, &self.reclaimer] {
+            if let Some(thread) = background.lock().take()
+                && thread.join().is_err()
+            {
+                tracing::error!(collection = %self.name, "a thread in the background panicked");
+            }
         }
     }
 
@@ -270,12 +265,16 @@ impl Collection {
             return;
         }
         let upkeep = Arc::clone(&self.upkeep);
-        let spawned =
-            std::thread::Builder::new().name(format!("seal-{}", self.name)).spawn(move || upkeep.seal_in_background());
-        match spawned {
-            Ok(thread) => *sealer = Some(thread),
-            Err(e) => tracing::warn!(error = %e, "cannot start a thread that makes vector segments"),
+        *sealer = self.spawn("seal", move || upkeep.seal_in_background());
+    }
+
+    /// Starts a thread for work in the background.
+    fn spawn(&self, work: &str, body: impl FnOnce() + Send + 'static) -> Option<JoinHandle<()>> {
+        let spawned = std::thread::Builder::new().name(format!("{work}-{}", self.name)).spawn(body);
+        if let Err(e) = &spawned {
+            tracing::warn!(collection = %self.name, error = %e, "cannot start a thread in the background");
         }
+        spawned.ok()
     }
 }
 
@@ -283,47 +282,4 @@ impl Drop for Collection {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// What the collection `name` in `folder` is and holds.
-pub(crate) fn info(name: &str, folder: &Path, database: &Database) -> Result<CollectionInfo> {
-    let counts = database.counts()?;
-    let identity = database.identity();
-    Ok(CollectionInfo {
-        name: name.to_owned(),
-        documents: counts.documents,
-        chunks: counts.chunks,
-        embedder: identity.embedder.clone(),
-        created_at: identity.created_at,
-        disk_bytes: disk_bytes(folder),
-    })
-}
-
-/// Bytes of all files below `folder`; what vanishes meanwhile does not count.
-fn disk_bytes(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(meta) if meta.is_dir() => disk_bytes(&entry.path()),
-            Ok(meta) => meta.len(),
-            Err(_) => 0,
-        })
-        .sum()
-}
-
-/// Device and number of a file: another file of the same name has others while this one is open.
-type FileIdentity = (u64, u64);
-
-/// Which file `path` is; `None` when there is none.
-#[cfg(unix)]
-fn file_identity(path: &Path) -> Option<FileIdentity> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
-/// Elsewhere an open file cannot be replaced, so being there is enough.
-#[cfg(not(unix))]
-fn file_identity(path: &Path) -> Option<FileIdentity> {
-    path.is_file().then_some((0, 0))
 }

@@ -14,6 +14,7 @@ mod lexer;
 mod place;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -23,6 +24,8 @@ use serde::Serialize;
 
 use crate::{IndexError, Result};
 pub use place::FilterPlace;
+pub(crate) use types::Compared;
+pub use types::{ComparedType, MismatchedKey};
 
 /// How deep conditions may lie in each other.
 const MAX_DEPTH: usize = 32;
