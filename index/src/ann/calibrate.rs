@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::codes::Codes;
 use super::exact::exact_scan;
 use super::graph::{Graph, GraphQuery};
-use super::top::Scored;
-use super::vectors::{Vectors, dot};
+use super::vectors::Vectors;
+use super::walk::search_without;
 use crate::Result;
 
 /// Recalls for which a beam width is measured.
@@ -22,8 +22,6 @@ const TOP: usize = 10;
 const QUERIES: usize = 200;
 /// Beam widths that are tried.
 const LADDER: [usize; 18] = [10, 14, 20, 28, 40, 56, 72, 96, 128, 160, 200, 256, 320, 400, 512, 640, 800, 1024];
-/// The neighbour that a row is averaged with.
-const NEIGHBOUR: usize = 5;
 
 /// The beam width that reaches a recall.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -35,32 +33,28 @@ pub(crate) struct Calibration {
     pub(crate) ef: usize,
 }
 
-/// Measures how wide a beam finds the nearest ten of queries like the rows: sampled rows, each averaged with a neighbour,
-/// so that no query is a row.
+/// Measures how wide a beam finds the nearest ten of queries like the rows: sampled rows are looked for as if they were
+/// not there themselves.
 pub(crate) fn calibrate(graph: &Graph, vectors: &Vectors, codes: &Codes, cancel: &CancelToken) -> Result<Vec<Calibration>> {
-    let removed = RoaringBitmap::new();
-    let top = TOP.min(vectors.len());
-    let exact = |query: &[f32], top| exact_scan(vectors, codes, query, (None, &removed), top);
+    let top = TOP.min(vectors.len().saturating_sub(1));
     let mut random = ChaCha8Rng::seed_from_u64(vectors.len() as u64);
-    let mut queries: Vec<(Vec<f32>, f32)> = Vec::new();
+    let mut queries: Vec<(u32, f32)> = Vec::new();
     for row in sample(&mut random, vectors.len(), QUERIES.min(vectors.len())) {
         cancel.check()?;
-        let row = vectors.row(row);
-        let near = exact(row, NEIGHBOUR + 1);
-        let Some(other) = near.last() else { continue };
-        let query = midpoint(row, vectors.row(other.row as usize));
-        let Some(last) = exact(&query, top).last().copied() else { continue };
-        queries.push((query, last.score));
+        let others: RoaringBitmap = [row as u32].into_iter().collect();
+        let nearest = exact_scan(vectors, codes, vectors.row(row), (None, &others), top);
+        queries.extend(nearest.last().map(|last| (row as u32, last.score)));
     }
+    let removed = RoaringBitmap::new();
     let mut measured = Vec::with_capacity(LADDER.len());
     for ef in LADDER {
         cancel.check()?;
         let mut hits = 0;
-        for (vector, last) in &queries {
-            let query = GraphQuery { vector, top, ef, removed: &removed, allowed: None };
+        for (row, last) in &queries {
+            let query = GraphQuery { vector: vectors.row(*row as usize), top, ef, removed: &removed, allowed: None };
+            let found = search_without(graph, (vectors, codes), &query, *row);
             // One as near as the farthest true one counts.
-            let near = |s: &&Scored| s.score >= *last;
-            hits += graph.search(vectors, codes, &query).iter().take(top).filter(near).count();
+            hits += found.iter().filter(|s| s.row != *row).take(top).filter(|s| s.score >= *last).count();
         }
         let recall = hits as f64 / (queries.len() * top).max(1) as f64;
         measured.push((ef, recall));
@@ -79,10 +73,4 @@ fn reaching(measured: &[(usize, f64)], recall: f64) -> usize {
     let (ef, reached) = measured[above];
     let Some((lower, missed)) = above.checked_sub(1).map(|below| measured[below]) else { return ef };
     lower + ((ef - lower) as f64 * (recall - missed) / (reached - missed)).ceil() as usize
-}
-
-fn midpoint(a: &[f32], b: &[f32]) -> Vec<f32> {
-    let sum: Vec<f32> = a.iter().zip(b).map(|(x, y)| x + y).collect();
-    let length = dot(&sum, &sum).sqrt();
-    if length > 0.0 { sum.iter().map(|x| x / length).collect() } else { a.to_vec() }
 }

@@ -3,6 +3,7 @@
 //! A row x is kept as a scale s and bytes c + 128 with c in [-127, 127], so that s·c is close to x. Products of unsigned
 //! with signed bytes are one instruction; the 128 comes off as one number per query, 128 times the sum of its bytes.
 
+use anser_kernels::{ByteRows, InstructionSet, dot_byte_rows};
 use arrow::buffer::{Buffer, ScalarBuffer};
 
 use super::vectors::{Vectors, dot};
@@ -14,6 +15,8 @@ const MAGIC: [u32; 3] = [0x5253_4e41, 0x4544_4f43, 1];
 const HEADER_BYTES: usize = 64;
 /// Rows are padded to whole cache lines.
 const LINE: usize = 64;
+/// Rows that are scored in one go.
+const TOGETHER: usize = 64;
 /// The byte of a zero.
 const ZERO: u8 = 128;
 /// Largest byte of a row or query.
@@ -32,6 +35,7 @@ pub(crate) struct Codes {
     scales: ScalarBuffer<f32>,
     /// Length of what each row lost.
     losses: ScalarBuffer<f32>,
+    instructions: InstructionSet,
 }
 
 /// A query in bytes.
@@ -101,7 +105,8 @@ impl Codes {
         };
         let bytes = file.slice_with_length(HEADER_BYTES, rows * stride);
         let numbers = |nth: usize| ScalarBuffer::new(file.clone(), end / size_of::<f32>() + nth * rows, rows);
-        Ok(Self { rows, dimension, stride, longest, bytes, scales: numbers(0), losses: numbers(1) })
+        let instructions = InstructionSet::best();
+        Ok(Self { rows, dimension, stride, longest, bytes, scales: numbers(0), losses: numbers(1), instructions })
     }
 
     /// How many rows.
@@ -138,20 +143,37 @@ impl Codes {
         CodedQuery { bytes, scale, offset, loss }
     }
 
+    /// The code of `row` as a query, so that rows can be compared with rows.
+    pub(crate) fn query_of(&self, row: u32) -> CodedQuery {
+        let mut query = CodedQuery { bytes: Vec::new(), scale: 0.0, offset: 0, loss: 0.0 };
+        self.assign(&mut query, row);
+        query
+    }
+
+    /// Turns `query` into the code of `row`.
+    pub(crate) fn assign(&self, query: &mut CodedQuery, row: u32) {
+        query.bytes.clear();
+        query.bytes.extend(self.rows().row(row).unwrap_or(&[]).iter().map(|byte| byte.wrapping_sub(ZERO) as i8));
+        query.offset = i32::from(ZERO) * query.bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>();
+        query.scale = self.scales.get(row as usize).copied().unwrap_or(0.0);
+    }
+
     /// Approximate dot products of `query` with `rows`, one after the other in `out`; a row that does not exist scores
     /// minus infinity.
     pub(crate) fn score(&self, query: &CodedQuery, rows: &[u32], out: &mut Vec<f32>) {
+        let mut sums = [0; TOGETHER];
         out.clear();
-        out.extend(rows.iter().map(|row| {
-            let start = *row as usize * self.stride;
-            let (Some(code), Some(scale)) =
-                (self.bytes.get(start..start + self.stride), self.scales.get(*row as usize))
-            else {
-                return f32::NEG_INFINITY;
-            };
-            let sum: i32 = code.iter().zip(&query.bytes).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
-            (sum - query.offset) as f32 * (query.scale * scale)
-        }));
+        for rows in rows.chunks(TOGETHER) {
+            dot_byte_rows(self.instructions, self.rows(), &query.bytes, rows, &mut sums[..rows.len()]);
+            out.extend(rows.iter().zip(&sums).map(|(row, sum)| match self.scales.get(*row as usize) {
+                Some(scale) => sum.wrapping_sub(query.offset) as f32 * (query.scale * scale),
+                None => f32::NEG_INFINITY,
+            }));
+        }
+    }
+
+    fn rows(&self) -> ByteRows<'_> {
+        ByteRows::new(&self.bytes, self.stride)
     }
 }
 

@@ -1,39 +1,43 @@
-//! The walk through a graph: greedy down to layer 0, then with a beam.
+//! The walk through a finished graph: greedy down to layer 0, then with a beam.
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use anser_kernels::prefetch;
+
+use super::beam::{Scorer, Scratch};
 use super::codes::{CodedQuery, Codes};
 use super::graph::{Graph, GraphQuery};
 use super::top::Scored;
 use super::vectors::{Vectors, dot};
 
-/// Scores rows against one query.
-pub(super) trait Scorer {
-    /// Scores `rows`, one after the other in `out`; a row that does not exist scores minus infinity.
-    fn score(&self, rows: &[u32], out: &mut Vec<f32>);
-}
-
 /// Scores by codes.
-struct ByCodes<'a> {
-    codes: &'a Codes,
-    query: CodedQuery,
+pub(super) struct ByCodes<'a> {
+    pub(super) codes: &'a Codes,
+    pub(super) query: CodedQuery,
 }
 
 impl Scorer for ByCodes<'_> {
+    #[inline]
     fn score(&self, rows: &[u32], out: &mut Vec<f32>) {
         self.codes.score(&self.query, rows, out);
     }
 }
 
-/// Memory that a thread's searches share.
-#[derive(Default)]
-struct Scratch {
-    /// One bit per row.
-    seen: Vec<u64>,
-    fresh: Vec<u32>,
-    scores: Vec<f32>,
+/// Scores as another does, but for a row that is to be passed over.
+struct Without<'a, S> {
+    scorer: &'a S,
+    row: u32,
+}
+
+impl<S: Scorer> Scorer for Without<'_, S> {
+    fn score(&self, rows: &[u32], out: &mut Vec<f32>) {
+        self.scorer.score(rows, out);
+        if let Some(at) = rows.iter().position(|row| *row == self.row) {
+            out[at] = f32::NEG_INFINITY;
+        }
+    }
 }
 
 thread_local! {
@@ -46,25 +50,63 @@ pub(super) fn search_codes(graph: &Graph, vectors: &Vectors, codes: &Codes, quer
         return Vec::new();
     }
     let scorer = ByCodes { codes, query: codes.query(query.vector) };
-    let nodes = nearest_nodes(graph, &scorer, query);
+    rescore(graph, vectors, query, nearest_nodes(graph, &scorer, query))
+}
+
+/// The same with `row` passed over, nearly as if it had never been linked: what a search with its vector as the query
+/// would find without it.
+pub(super) fn search_without(
+    graph: &Graph,
+    (vectors, codes): (&Vectors, &Codes),
+    query: &GraphQuery<'_>,
+    row: u32,
+) -> Vec<Scored> {
+    let scorer = ByCodes { codes, query: codes.query(query.vector) };
+    let mut nodes = nearest_nodes(graph, &Without { scorer: &scorer, row }, query);
+    nodes.retain(|node| node.row != row);
+    rescore(graph, vectors, query, nodes)
+}
+
+fn rescore(graph: &Graph, vectors: &Vectors, query: &GraphQuery<'_>, mut nodes: Vec<Scored>) -> Vec<Scored> {
+    nodes.truncate(rescored(query.top));
     let mut found = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    for node in nodes.iter().take(AHEAD) {
+        prefetch(vectors.row(node.row as usize));
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        if let Some(next) = nodes.get(at + AHEAD) {
+            prefetch(vectors.row(next.row as usize));
+        }
         let score = dot(query.vector, vectors.row(node.row as usize));
         let twins = graph.twins().of(node.row).iter().copied();
-        found.extend([node.row].into_iter().chain(twins).filter(|row| query.counts(*row)).map(|row| Scored { score, row }));
+        let rows = [node.row].into_iter().chain(twins).filter(|row| query.counts(*row));
+        found.extend(rows.map(|row| Scored { score, row }));
     }
     found.sort_unstable_by(|a, b| b.cmp(a));
     found
 }
 
+/// Vectors that are fetched while another is compared.
+const AHEAD: usize = 2;
+
+/// How many of the best by codes are scored by their vectors, so that the best `top` are among them.
+fn rescored(top: usize) -> usize {
+    top.saturating_mul(2).saturating_add(10)
+}
+
 /// The nodes that a beam of `ef` finds, best first by `scorer`: those that count, or have a twin that does.
 pub(super) fn nearest_nodes(graph: &Graph, scorer: &impl Scorer, query: &GraphQuery<'_>) -> Vec<Scored> {
     SCRATCH.with_borrow_mut(|scratch| {
-        scratch.seen.clear();
-        scratch.seen.resize(graph.rows().div_ceil(64), 0);
+        scratch.begin(graph.rows());
         let ef = query.ef.max(query.top).clamp(1, graph.rows());
-        let start = descend(graph, scorer, scratch);
-        walk(graph, scorer, scratch, (start, ef), query)
+        // All nodes can be reached from the entry; where the descent ends may be a corner without a way out.
+        let starts = descend(graph, scorer, scratch);
+        if query.allowed.is_none() && query.removed.is_empty() {
+            let near = |row| [graph.near(row), graph.more(row)];
+            scratch.nearest(scorer, near, &starts, ef).collect()
+        } else {
+            nearest_that_count(graph, scorer, scratch, (starts, ef), query)
+        }
     })
 }
 
@@ -87,7 +129,8 @@ fn descend(graph: &Graph, scorer: &impl Scorer, scratch: &mut Scratch) -> [Score
     [best, entry]
 }
 
-fn walk(
+/// The walk when some rows do not count: they are passed through, but take no place among the `ef` best.
+fn nearest_that_count(
     graph: &Graph,
     scorer: &impl Scorer,
     scratch: &mut Scratch,
@@ -97,9 +140,8 @@ fn walk(
     let counts = |row: u32| query.counts(row) || graph.twins().of(row).iter().any(|twin| query.counts(*twin));
     let mut candidates = BinaryHeap::new();
     let mut found: BinaryHeap<Reverse<Scored>> = BinaryHeap::new();
-    // All nodes can be reached from the entry; where the descent ends may be a corner without a way out.
     for start in starts {
-        if mark(&mut scratch.seen, start.row, graph.rows()) {
+        if scratch.mark(start.row) {
             candidates.push(start);
             if counts(start.row) {
                 found.push(Reverse(start));
@@ -110,13 +152,8 @@ fn walk(
         if found.len() >= ef && found.peek().is_some_and(|worst| candidate < worst.0) {
             break;
         }
-        scratch.fresh.clear();
-        for row in graph.near(candidate.row).iter().chain(graph.more(candidate.row)) {
-            if mark(&mut scratch.seen, *row, graph.rows()) {
-                scratch.fresh.push(*row);
-            }
-        }
-        scorer.score(&scratch.fresh, &mut scratch.scores);
+        scratch.collect_fresh(graph.near(candidate.row).iter().chain(graph.more(candidate.row)));
+        scratch.score_fresh(scorer);
         for (row, score) in scratch.fresh.iter().zip(&scratch.scores) {
             let next = Scored { row: *row, score: *score };
             if found.len() >= ef && found.peek().is_some_and(|worst| next < worst.0) {
@@ -132,16 +169,4 @@ fn walk(
         }
     }
     found.into_sorted_vec().into_iter().map(|r| r.0).collect()
-}
-
-/// Marks `row`; false when it was marked before or is no row.
-fn mark(seen: &mut [u64], row: u32, rows: usize) -> bool {
-    let (word, bit) = (row as usize / 64, 1u64 << (row % 64));
-    match seen.get_mut(word) {
-        Some(w) if *w & bit == 0 && (row as usize) < rows => {
-            *w |= bit;
-            true
-        }
-        _ => false,
-    }
 }

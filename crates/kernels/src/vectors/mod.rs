@@ -90,6 +90,8 @@ impl<'a> ByteRows<'a> {
 /// being compared, so many at once are faster than one by one.
 pub fn dot_byte_rows(set: InstructionSet, rows: ByteRows<'_>, query: &[i8], wanted: &[u32], out: &mut [i32]) {
     let query = &query[..query.len().min(rows.stride)];
+    let count = wanted.len().min(out.len());
+    let (wanted, out) = (&wanted[..count], &mut out[..count]);
     match set.0 {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an instruction set exists only where the processor has it.

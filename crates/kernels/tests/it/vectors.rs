@@ -58,6 +58,13 @@ proptest! {
             let mut out = vec![7; wanted.len()];
             dot_byte_rows(set, ByteRows::new(&bytes, stride), &query, &wanted, &mut out);
             prop_assert_eq!(&out, &expected, "{}", set.name());
+            // A longer or shorter output takes what there is room for.
+            for len in [out.len() / 2, out.len() + 9] {
+                let mut other = vec![7; len];
+                dot_byte_rows(set, ByteRows::new(&bytes, stride), &query, &wanted, &mut other);
+                prop_assert!(other.iter().zip(&expected).all(|(a, b)| a == b));
+                prop_assert!(other.iter().skip(expected.len()).all(|untouched| *untouched == 7));
+            }
             let signed: Vec<i8> = bytes.iter().take(query.len()).map(|byte| byte.wrapping_sub(128) as i8).collect();
             let plain: i64 = signed.iter().zip(&query).map(|(a, b)| i64::from(*a) * i64::from(*b)).sum();
             prop_assert_eq!(i64::from(dot_i8(set, &signed, &query)), plain);
