@@ -44,6 +44,33 @@ try {
   await page.getByRole("button", { name: "Search", exact: true }).click();
   await page.locator(".hit").first().waitFor({ timeout: 60_000 });
   assert.match(await page.locator(".hit").first().innerText(), /coffee pods/i);
+  assert.match((await page.locator(".hit mark").allInnerTexts()).join(" "), /coffee/i);
+
+  // The next page comes behind the first, and none of its hits is on it.
+  const hits = page.locator(".hit header a");
+  const shown = await page.locator(".hit").count();
+  await page.getByRole("button", { name: "More hits" }).click();
+  await page.locator(".hit").nth(shown).waitFor({ timeout: 60_000 });
+  assert.ok((await hits.count()) > shown);
+
+  // By words, under a condition, one hit for each product.
+  await page.getByText("Options").click();
+  await page.getByLabel("Compare").selectOption("keyword");
+  await page.getByLabel("Only where").fill("score <= 3");
+  await page.getByLabel("One hit for each").fill("product");
+  await page.getByLabel("Query").fill("coffee");
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await page.locator(".hit header small", { hasText: "BM25" }).first().waitFor({ timeout: 60_000 });
+  const products = (await page.locator(".hit").allInnerTexts()).map((text) => /product: ([^·\n]*)/.exec(text)?.[1]?.trim());
+  assert.ok(products.length > 0 && new Set(products).size === products.length, `each product once: ${products}`);
+
+  // A condition that cannot be read is told.
+  await page.getByLabel("Only where").fill("score >=");
+  await page.getByRole("button", { name: "Search", exact: true }).click();
+  await page.getByRole("alert").waitFor();
+  assert.match(await page.getByRole("alert").innerText(), /score >=|condition|value/);
+  const refused = complaints.findIndex((complaint) => /400/.test(complaint));
+  if (refused >= 0) complaints.splice(refused, 1);
 
   assert.deepEqual(complaints, [], "the page must be free of errors");
   console.log("ok");

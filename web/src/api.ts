@@ -16,14 +16,32 @@ export interface Collection {
 export interface Hit {
   chunk: { id: number; document_id: string; span: Span; text: string };
   score: number;
+  vector_score?: number;
+  keyword_score?: number;
   rerank_score?: number;
+  /** Where words of the query stand in the chunk's text, in bytes. */
+  highlights?: Span[];
+  group?: { value: unknown; more: number };
   title?: string;
   attributes?: Record<string, unknown>;
 }
 
+export type SearchMode = "hybrid" | "vector" | "keyword";
+
+/** What a search may ask for besides its query; what is left out is as the collection's settings have it. */
+export interface SearchOptions {
+  mode?: SearchMode;
+  /** A condition such as `score >= 4`. */
+  filter?: string;
+  group_by?: string;
+  /** `next` of the page before. */
+  after?: string;
+}
+
 export interface SearchReply {
   hits: Hit[];
-  explain: { method: string; vectors: number };
+  next: string | null;
+  explain: { mode: SearchMode; timings: { total_ms: number } };
 }
 
 export interface Passage {
@@ -104,8 +122,14 @@ export async function collections(): Promise<Collection[]> {
   return (await get("/v1/collections")).data;
 }
 
-export async function search(collection: string, query: string, signal: AbortSignal): Promise<SearchReply> {
-  return (await post(`${collectionPath(collection)}/search`, { query, limit: 10, rerank: true }, signal)).json();
+export async function search(
+  collection: string,
+  query: string,
+  options: SearchOptions,
+  signal: AbortSignal,
+): Promise<SearchReply> {
+  const body = { query, limit: 10, rerank: true, highlight: true, ...options };
+  return (await post(`${collectionPath(collection)}/search`, body, signal)).json();
 }
 
 export async function storedDocument(collection: string, id: string): Promise<StoredDocument> {

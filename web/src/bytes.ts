@@ -35,3 +35,26 @@ export function pieces<T>(text: string, items: T[], spanOf: (item: T) => Span): 
   if (start < bytes.length) cut.push({ text: decoder.decode(bytes.subarray(start)), marks: [] });
   return cut;
 }
+
+/** A part of a text that is under a span as a whole, or not at all. */
+export interface Run {
+  text: string;
+  marked: boolean;
+}
+
+/** Cuts a text into what lies under spans and what does not. Spans may overlap or reach beyond its end. */
+export function runs(text: string, spans: Span[]): Run[] {
+  const bytes = encoder.encode(text);
+  const cut: Run[] = [];
+  let from = 0;
+  const push = (until: number, marked: boolean) => {
+    if (until > from) cut.push({ text: decoder.decode(bytes.subarray(from, until)), marked });
+    from = Math.max(from, until);
+  };
+  for (const { start, end } of [...spans].sort((a, b) => a.start - b.start)) {
+    push(Math.min(start, bytes.length), false);
+    push(Math.min(end, bytes.length), true);
+  }
+  push(bytes.length, false);
+  return cut;
+}

@@ -10,11 +10,13 @@ mod chart;
 pub mod classify;
 pub mod cluster;
 mod control;
+mod deletion;
 pub mod diversity;
 pub mod duplicates;
 mod engine;
 mod error;
 mod evaluate;
+mod export;
 mod files;
 mod ingest;
 mod jobs;
@@ -25,6 +27,7 @@ mod page;
 pub mod predictors;
 pub mod projection;
 pub mod recommend;
+pub mod reembed;
 pub mod regress;
 mod replace;
 mod retrieve;
@@ -34,8 +37,8 @@ mod tuning;
 
 pub use analysis::{Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
 pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, SearchMethod};
-pub use anser_index::{Fusion, FusionMethod, SearchMode, SearchSettings};
 pub use anser_index::{Filter, FilterExplain, FilterPlace, UnknownKey};
+pub use anser_index::{Fusion, FusionMethod, SearchMode, SearchSettings};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
@@ -43,10 +46,6 @@ pub use evaluate::metrics;
 pub use evaluate::{
     AnswerEvaluation, AnswerMiss, ClusterEvaluation, ClusterEvaluationOptions, ClusterEvaluationRun, LabelledQuestion,
     MissKind, TextMeans,
-};
-pub use evaluate::{
-    JudgedQuery, MethodFigures, Remark, RetrievalComparison, RetrievalEvaluation, RetrievalMethod, RetrievalMiss,
-    RetrievalOptions, RetrievalQuery, RetrievalTestSet, RetrievalTuning, TestSetRemarks, TunedChoice, TuningPoint,
 };
 pub use evaluate::{
     Arm, ArmAnswer, ArmSummary, Comparison, EvaluatedExample, HeldOutExample, HeldOutPrompt, Measure, Outcome,
@@ -57,10 +56,15 @@ pub use evaluate::{
     exact_binomial, mcnemar, paired_bootstrap,
 };
 pub use evaluate::{GeneralAnswer, GeneralComparison, PromotionReport};
+pub use evaluate::{
+    JudgedQuery, MethodFigures, Remark, RetrievalComparison, RetrievalEvaluation, RetrievalMethod, RetrievalMiss,
+    RetrievalOptions, RetrievalQuery, RetrievalTestSet, RetrievalTuning, TestSetRemarks, TunedChoice, TuningPoint,
+};
+pub use export::{ExportOptions, ExportReport};
 pub use files::{FilePurpose, FileStatus, FileUpload, StoredFile};
 pub use ingest::{
-    AttributeField, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS, ResolvedField,
-    ResolvedFields, RowError,
+    AttributeField, ExternalVectors, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS,
+    ResolvedField, ResolvedFields, RowError,
 };
 pub(crate) use jobs::Jobs;
 pub use jobs::{

@@ -66,7 +66,7 @@ pub(super) fn numbered(number: usize, hit: &ScoredChunk) -> ContextPassage {
         span: hit.chunk.span,
         title: hit.title.clone(),
         text: hit.chunk.text.clone(),
-        score: hit.score,
+        score: hit.vector_score.unwrap_or(hit.score),
         rerank_score: hit.rerank_score,
     }
 }

@@ -4,7 +4,7 @@ use anser_core::{CancelToken, ChatMessage, ContextPassage, ScoredChunk};
 
 use super::context::Budget;
 use super::writer::{DEFAULT_CONTEXT_TOKENS, DEFAULT_MAX_TOKENS, DEFAULT_PASSAGES};
-use super::{abstain, candidates, context, prompt};
+use super::{abstain, context, prompt};
 use crate::{Engine, EngineError};
 
 /// What the answer path finds for a question before a model is asked.
@@ -45,7 +45,7 @@ impl Engine {
         if question.trim().is_empty() {
             return Err(EngineError::invalid("question", "the question is empty; write what you want to know"));
         }
-        let candidates = self.search(collection, &candidates(question, None), cancel)?.hits;
+        let candidates = self.search(collection, &self.candidates(question)?, cancel)?.hits;
         let generator = self.models().chat(None)?;
         let budget = Budget {
             prompt: generator.info().context_length.saturating_sub(DEFAULT_MAX_TOKENS),

@@ -18,7 +18,7 @@ use std::time::Instant;
 #[cfg(doc)]
 use anser_core::FinishReason;
 use anser_core::{Answer, AnswerTimings, CancelToken, ContextPassage, TokenUsage};
-use anser_index::Filter;
+use anser_index::{Filter, Fusion, SearchMode};
 
 use crate::retrieve::milliseconds;
 use crate::{Engine, EngineError, SearchRequest};
@@ -51,6 +51,10 @@ pub struct AnswerRequest {
     pub model: Option<String>,
     /// Answers only from documents that this lets through.
     pub filter: Option<Filter>,
+    /// Answers only from passages with at least this cosine; from -1 to 1.
+    pub min_score: Option<f32>,
+    /// How what vectors and words find becomes one ranking; the collection's setting without it.
+    pub fusion: Option<Fusion>,
 }
 
 /// What happens while an answer is made.
@@ -91,6 +95,12 @@ impl AnswerRequest {
             let message = format!("temperature is {}, but must lie between 0 and 2", self.temperature);
             return Err(EngineError::invalid("temperature", message));
         }
+        if let Some(score) = self.min_score
+            && !(-1.0..=1.0).contains(&score)
+        {
+            let message = format!("min_score is {score}, but a cosine lies between -1 and 1");
+            return Err(EngineError::invalid("min_score", message));
+        }
         Ok(())
     }
 }
@@ -113,7 +123,16 @@ impl Engine {
     ) -> Result<Answer, EngineError> {
         request.check()?;
         let started = Instant::now();
-        let found = self.search(collection, &candidates(&request.question, request.filter.as_ref()), cancel)?;
+        self.collection_for_embedder(collection)?;
+        let search = SearchRequest {
+            filter: request.filter.clone(),
+            fusion: request.fusion,
+            ..self.candidates(&request.question)?
+        };
+        let mut found = self.search(collection, &search, cancel)?;
+        if let Some(least) = request.min_score {
+            found.hits.retain(|hit| hit.vector_score.is_some_and(|cosine| cosine >= least));
+        }
         let mut answer = if abstain::too_weak(&found.hits) {
             let wanted = request.passages.unwrap_or(DEFAULT_PASSAGES);
             let nearest = found.hits.iter().take(wanted).enumerate();
@@ -133,11 +152,20 @@ impl Engine {
         };
         Ok(answer)
     }
-}
 
-fn candidates(question: &str, filter: Option<&Filter>) -> SearchRequest {
-    let (query, filter) = (question.to_owned(), filter.cloned());
-    SearchRequest { query, limit: CANDIDATES, rerank: true, filter, ..SearchRequest::default() }
+    /// What a question is answered from. Mode and depth are not those of the collection's settings: the bounds for
+    /// abstaining were found with these. Without a reranker the nearest passage decides, which only vectors tell.
+    fn candidates(&self, question: &str) -> Result<SearchRequest, EngineError> {
+        let mode = if self.models().reranker()?.is_some() { SearchMode::Hybrid } else { SearchMode::Vector };
+        Ok(SearchRequest {
+            query: question.to_owned(),
+            limit: CANDIDATES,
+            mode: Some(mode),
+            rerank: true,
+            rerank_depth: Some(CANDIDATES),
+            ..SearchRequest::default()
+        })
+    }
 }
 
 /// The answer made of what was written, or an abstention when none of it is grounded.

@@ -12,16 +12,19 @@ use super::cursor::{self, MAX_PAGED, Shown};
 use super::diversify::diversify;
 use super::group::{self, HitGroup};
 use super::reply::{RerankStep, SearchReply, SearchSteps};
-use super::request::{Plan, SearchRequest};
+use super::request::{MAX_LIMIT, Plan, SearchRequest};
 use super::rerank::rerank_hits;
 use super::{SearchTimings, milliseconds};
 use crate::EngineError;
 
-/// Hits that are looked at first, and by what factor there are more when a page lies deeper. Groups need more of them: one
-/// value may have many hits.
-const FIRST_POOL: usize = 100;
+/// Hits that are looked at first, and by what factor there are more when a page lies deeper. One more than the largest page
+/// has, to see whether there is another. Groups need more of them: one value may have many hits.
+const FIRST_POOL: usize = MAX_LIMIT + 1;
 const FIRST_POOL_OF_GROUPS: usize = 200;
 const POOL_GROWTH: usize = 4;
+
+/// Most hits that maximal marginal relevance orders.
+const SPREAD: usize = 100;
 
 /// Most hits that are looked at.
 const LAST_POOL: usize = 4000;
@@ -112,7 +115,7 @@ impl<'a> Search<'a> {
 
     /// The pool that is reranked and spread: wide enough for as many different hits as that needs, where there are so many.
     fn first_hits(&mut self, size: &mut usize) -> Result<Pool, EngineError> {
-        let spread = if self.request.mmr_lambda.is_some() { FIRST_POOL } else { 1 };
+        let spread = if self.request.mmr_lambda.is_some() { SPREAD } else { 1 };
         let needed = if self.reranker.is_some() { self.plan.rerank_depth } else { spread };
         loop {
             let pool = self.look(*size)?;
@@ -155,7 +158,7 @@ impl<'a> Search<'a> {
 
     /// Reranks and spreads the first hits of the first pool.
     fn arrange(&mut self, mut hits: Vec<ScoredChunk>, shown: &Shown) -> Result<Vec<ScoredChunk>, EngineError> {
-        let mut first = FIRST_POOL.min(hits.len());
+        let mut first = SPREAD.min(hits.len());
         if let Some(reranker) = &self.reranker {
             let started = Instant::now();
             first = self.plan.rerank_depth.min(hits.len());
@@ -256,7 +259,8 @@ mod tests {
         let mut page = Page::new(2, &shown);
         page.take(vec![hit(1, "a", "one", 0.9), hit(2, "b", "two", 0.8)], None);
         assert!(!page.has_more);
-        let wider = vec![hit(1, "a", "one", 0.9), hit(5, "e", "two", 0.8), hit(2, "b", "two", 0.8), hit(3, "c", "x", 0.7)];
+        let wider =
+            vec![hit(1, "a", "one", 0.9), hit(5, "e", "two", 0.8), hit(2, "b", "two", 0.8), hit(3, "c", "x", 0.7)];
         page.take(wider, None);
         let ids: Vec<u64> = page.hits.iter().map(|h| h.chunk.id.0).collect();
         assert_eq!((ids, page.has_more), (vec![2, 3], false));

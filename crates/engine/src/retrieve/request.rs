@@ -10,7 +10,7 @@ use super::settings::{MAX_RERANK_DEPTH, check_fusion};
 use crate::{Engine, EngineError};
 
 /// Most hits one page has.
-const MAX_LIMIT: usize = 100;
+pub(super) const MAX_LIMIT: usize = 100;
 
 /// Widest beam in a graph.
 const MAX_EF_SEARCH: usize = 10_000;
@@ -32,7 +32,7 @@ pub struct SearchRequest {
     pub fusion: Option<Fusion>,
     /// Whether the reranker, if this engine has one, orders the first hits.
     pub rerank: bool,
-    /// How many hits it reads, 1 to 200; those beyond stay in their order. `None` is the collection's setting.
+    /// How many hits it reads, up to 200; those beyond stay in their order. `None` is the collection's setting.
     pub rerank_depth: Option<usize>,
     /// Orders the first hits by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) with this lambda: 1 is by
     /// relevance alone, 0 by dissimilarity to the hits before alone. These are the hits that the reranker read, or the first
@@ -105,7 +105,7 @@ impl SearchRequest {
         }
         check_range("limit", self.limit, 1..=MAX_LIMIT)?;
         if let Some(depth) = self.rerank_depth {
-            check_range("rerank_depth", depth, 1..=MAX_RERANK_DEPTH)?;
+            check_range("rerank_depth", depth, 0..=MAX_RERANK_DEPTH)?;
             if !self.rerank {
                 let message = "rerank_depth is given, but the hits are not to be reranked; set rerank, or leave it out";
                 return Err(EngineError::invalid("rerank_depth", message));
@@ -168,11 +168,7 @@ impl SearchRequest {
 
 const EXTERNAL: &str = "the collection's vectors came from outside, so that no model here can compare a text with them; send a vector, or search with mode keyword";
 
-fn check_range(
-    param: &'static str,
-    value: usize,
-    range: std::ops::RangeInclusive<usize>,
-) -> Result<(), EngineError> {
+fn check_range(param: &'static str, value: usize, range: std::ops::RangeInclusive<usize>) -> Result<(), EngineError> {
     if range.contains(&value) {
         return Ok(());
     }
@@ -205,8 +201,7 @@ impl Engine {
                 Some(vector)
             }
         };
-        let rerank_depth =
-            if request.rerank { request.rerank_depth.unwrap_or(settings.rerank_depth) } else { 0 };
+        let rerank_depth = if request.rerank { request.rerank_depth.unwrap_or(settings.rerank_depth) } else { 0 };
         let fusion = request.fusion.unwrap_or(settings.fusion);
         Ok(Plan { mode, fusion, vector, rerank_depth: rerank_depth.min(MAX_RERANK_DEPTH), embed_ms })
     }
@@ -238,7 +233,6 @@ mod tests {
             (SearchRequest { vector: Some(vec![1.0]), rerank: true, ..words("") }, "query"),
             (SearchRequest { limit: 0, ..ok.clone() }, "limit"),
             (SearchRequest { limit: 101, ..ok.clone() }, "limit"),
-            (SearchRequest { rerank: true, rerank_depth: Some(0), ..ok.clone() }, "rerank_depth"),
             (SearchRequest { rerank: true, rerank_depth: Some(201), ..ok.clone() }, "rerank_depth"),
             (SearchRequest { rerank_depth: Some(20), ..ok.clone() }, "rerank_depth"),
             (SearchRequest { ef_search: Some(0), ..ok.clone() }, "ef_search"),

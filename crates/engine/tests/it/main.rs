@@ -7,6 +7,7 @@ mod moderation;
 mod ranking_metrics;
 mod recommend;
 mod retrieval_evaluation;
+mod search;
 mod text_metrics;
 mod tuned_evaluation;
 mod tuning;

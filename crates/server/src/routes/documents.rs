@@ -48,7 +48,12 @@ pub(crate) async fn ingest(
         let body = if format == FileFormat::Json { json_rows(&body)? } else { body };
         let options = IngestOptions {
             format: Some(format),
-            fields: FieldMapping { id: query.id_field, title: query.title_field, text: query.text_field },
+            fields: FieldMapping {
+                id: query.id_field,
+                title: query.title_field,
+                text: query.text_field,
+                embedding: query.embedding_field,
+            },
             name: Some("the request body".to_owned()),
             ..IngestOptions::default()
         };
@@ -133,15 +138,20 @@ pub(crate) async fn delete_named_delete(call: EngineCall, Path(name): Path<Strin
     delete(call, Path((name, "delete".to_owned()))).await
 }
 
-/// Deletes the documents with the ids given; unknown ids are not counted.
+/// Deletes the documents with the ids given, of which unknown ones are not counted, or those that a filter lets through.
 pub(crate) async fn delete_many(
     call: EngineCall,
     Path(name): Path<String>,
     extract::Json(body): extract::Json<DeleteDocuments>,
 ) -> ApiResult<Json<DocumentsDeleted>> {
-    let deleted = call.run(move |work| {
-        let collection = work.engine().collection(&name)?;
-        Ok(collection.delete(&body.ids).map_err(engine_error)?)
+    let deleted = call.run(move |work| match (&body.ids, &body.filter) {
+        (Some(ids), None) => {
+            let collection = work.engine().collection(&name)?;
+            Ok(collection.delete(ids).map_err(engine_error)?)
+        }
+        (None, Some(filter)) => Ok(work.engine().delete_where(&name, &filter.0, &work.cancel)?),
+        (None, None) => Err(ApiError::invalid("ids", "ids is missing; send ids, or a filter")),
+        (Some(_), Some(_)) => Err(ApiError::invalid("filter", "ids and filter are both given; send one of them")),
     });
     Ok(Json(DocumentsDeleted { deleted: deleted.await? }))
 }

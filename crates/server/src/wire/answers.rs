@@ -1,8 +1,10 @@
 //! Answers: requests of ours, in which unknown keys are refused.
 
 use anser_core::ContextPassage;
-use anser_engine::{AnswerRequest, Filter};
+use anser_engine::AnswerRequest;
 use serde::{Deserialize, Serialize};
+
+use super::filter::AnyFilter;
 
 /// `POST …/answers`.
 #[derive(Debug, Deserialize)]
@@ -24,7 +26,10 @@ pub(crate) struct AnswerBody {
     seed: Option<u64>,
     /// Only documents that this lets through.
     #[serde(default)]
-    filter: Option<Filter>,
+    filter: Option<AnyFilter>,
+    /// Only passages with at least this cosine.
+    #[serde(default)]
+    min_score: Option<f32>,
     /// Whether the reply comes as server-sent events.
     #[serde(default)]
     pub(crate) stream: bool,
@@ -41,7 +46,9 @@ impl From<AnswerBody> for AnswerRequest {
             temperature: body.temperature.unwrap_or(defaults.temperature),
             seed: body.seed.or(defaults.seed),
             model: body.model.or(defaults.model),
-            filter: body.filter,
+            filter: body.filter.map(|filter| filter.0),
+            min_score: body.min_score,
+            fusion: defaults.fusion,
         }
     }
 }

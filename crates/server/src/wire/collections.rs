@@ -4,11 +4,26 @@ use anser_core::DocumentId;
 use anser_engine::CollectionInfo;
 use serde::{Deserialize, Serialize};
 
+use super::filter::AnyFilter;
+
 /// `POST /v1/collections`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateCollection {
     pub(crate) name: String,
+    /// Whose vectors its documents bring along; without it the loaded embedder makes them.
+    #[serde(default)]
+    pub(crate) embedding: Option<OwnVectors>,
+}
+
+/// Vectors that the caller makes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnVectors {
+    /// What makes them, in the caller's words.
+    pub(crate) name: String,
+    /// Numbers of each.
+    pub(crate) dimension: usize,
 }
 
 /// One collection.
@@ -40,11 +55,15 @@ impl Deleted {
     }
 }
 
-/// `POST …/documents/delete`.
+/// `POST …/documents/delete`: either of the two.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteDocuments {
-    pub(crate) ids: Vec<DocumentId>,
+    #[serde(default)]
+    pub(crate) ids: Option<Vec<DocumentId>>,
+    /// All documents that this lets through.
+    #[serde(default)]
+    pub(crate) filter: Option<AnyFilter>,
 }
 
 /// How many documents were there to delete.
@@ -61,6 +80,7 @@ pub(crate) struct IngestQuery {
     pub(crate) text_field: Option<String>,
     pub(crate) id_field: Option<String>,
     pub(crate) title_field: Option<String>,
+    pub(crate) embedding_field: Option<String>,
 }
 
 /// The query of `GET …/documents`.

@@ -9,6 +9,7 @@ pub(crate) mod decoding;
 pub(crate) mod embeddings;
 pub(crate) mod error;
 pub(crate) mod files;
+pub(crate) mod filter;
 pub(crate) mod fine_tuning;
 pub(crate) mod jobs;
 pub(crate) mod list;

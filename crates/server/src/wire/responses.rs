@@ -1,6 +1,7 @@
 //! `POST /v1/responses`: the reply. The request and its checks lie in [`request`], the events of a stream in [`events`].
 
 pub(crate) mod events;
+mod ranking;
 pub(crate) mod request;
 
 use anser_core::{Answer, Citation, ContextPassage, FinishReason, TokenUsage};

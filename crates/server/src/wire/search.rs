@@ -1,7 +1,9 @@
 //! Search, a request of ours, in which unknown keys are refused.
 
-use anser_engine::{Engine, EngineError, Filter, FusionChange, SearchMode, SearchRequest};
+use anser_engine::{Engine, EngineError, FusionChange, SearchMode, SearchRequest};
 use serde::Deserialize;
+
+use super::filter::AnyFilter;
 
 /// `POST …/search`.
 #[derive(Debug, Deserialize)]
@@ -35,7 +37,7 @@ pub(crate) struct SearchBody {
     ef_search: Option<usize>,
     /// Only documents that this lets through.
     #[serde(default)]
-    filter: Option<Filter>,
+    filter: Option<AnyFilter>,
     #[serde(default)]
     group_by: Option<String>,
     #[serde(default)]
@@ -64,7 +66,7 @@ impl SearchBody {
             min_score: self.min_score,
             exact: self.exact,
             ef_search: self.ef_search,
-            filter: self.filter,
+            filter: self.filter.map(|filter| filter.0),
             group_by: self.group_by,
             highlight: self.highlight,
             after: self.after,

@@ -21,5 +21,6 @@ mod page;
 mod predictors;
 mod recommend;
 mod responses;
+mod search;
 mod socket;
 mod support;

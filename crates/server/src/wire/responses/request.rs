@@ -6,6 +6,7 @@ use anser_engine::{EngineError, Filter};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::ranking::Ranking;
 use crate::error::{ApiError, ApiResult, excerpt};
 use crate::wire::decoding::{self, Rule, is_empty};
 use crate::wire::json_type;
@@ -78,6 +79,7 @@ pub(crate) struct FileSearch {
     pub(crate) results: bool,
     /// Only documents that this lets through.
     pub(crate) filter: Option<Filter>,
+    pub(crate) ranking: Ranking,
 }
 
 impl ResponsesRequest {
@@ -191,7 +193,7 @@ impl ResponsesRequest {
             .map(Filter::from_json)
             .transpose()
             .map_err(|error| ApiError::from(EngineError::from(error)).with_param("tools[0].filters"))?;
-        refuse_ranking(tool.get("ranking_options"))?;
+        let ranking = Ranking::read(tool.get("ranking_options"))?;
         let passages = match tool.get("max_num_results") {
             None | Some(Value::Null) => None,
             Some(value) => {
@@ -204,27 +206,8 @@ impl ResponsesRequest {
         };
         let include = self.include.as_deref().unwrap_or_default();
         let results = include.iter().any(|wanted| wanted == "file_search_call.results");
-        Ok(FileSearch { collection: collection.clone(), passages, results, filter })
+        Ok(FileSearch { collection: collection.clone(), passages, results, filter, ranking })
     }
-}
-
-/// The ranking is our own; only options that ask for nothing else are accepted.
-fn refuse_ranking(options: Option<&Value>) -> ApiResult<()> {
-    let Some(options) = options.and_then(Value::as_object) else { return Ok(()) };
-    for (name, value) in options {
-        let harmless = match name.as_str() {
-            "ranker" => value == "auto" || value == "default-2024-11-15",
-            "score_threshold" => decoding::is_zero(value),
-            _ => value.is_null(),
-        };
-        if !harmless && !value.is_null() {
-            let param = format!("tools[0].ranking_options.{}", excerpt(name));
-            let message =
-                format!("{param} is not supported here: hits are always reranked by the service; leave it out");
-            return Err(ApiError::unsupported(param, message));
-        }
-    }
-    Ok(())
 }
 
 /// One item of the input. What tools did in earlier turns is passed over: the messages tell what came of it.
@@ -350,7 +333,13 @@ mod tests {
     fn a_search_names_one_collection() {
         let tool = json!({"type": "file_search", "vector_store_ids": ["shop"], "max_num_results": 50,
             "ranking_options": {"ranker": "auto", "score_threshold": 0.0}});
-        let expected = FileSearch { collection: "shop".to_owned(), passages: Some(20), results: false, filter: None };
+        let expected = FileSearch {
+            collection: "shop".to_owned(),
+            passages: Some(20),
+            results: false,
+            filter: None,
+            ranking: Ranking::default(),
+        };
         assert_eq!(search(&tool, &json!("auto")).unwrap(), Some(expected));
         assert!(search(&tool, &json!({"type": "file_search"})).unwrap().is_some());
         let mut filtered = tool.clone();
@@ -370,7 +359,7 @@ mod tests {
                 "tools[0].max_num_results",
             ),
             (
-                json!({"type": "file_search", "vector_store_ids": ["a"], "ranking_options": {"score_threshold": 0.5}}),
+                json!({"type": "file_search", "vector_store_ids": ["a"], "ranking_options": {"score_threshold": 5}}),
                 "tools[0].ranking_options.score_threshold",
             ),
         ] {

@@ -46,7 +46,10 @@ impl Service {
     }
 
     pub(crate) fn with_fake(fake: Fake, change: impl FnOnce(&mut ServerOptions)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::over(tempfile::tempdir().unwrap(), fake, change)
+    }
+
+    fn over(folder: tempfile::TempDir, fake: Fake, change: impl FnOnce(&mut ServerOptions)) -> Self {
         let data = DataDir::open(folder.path()).unwrap();
         let (models, trainer) = (ServedModels::new(fake.clone()), FakeTrainer::default());
         let engine = Engine::open(&data, models, Some(Arc::new(trainer.clone())), EngineOptions::default()).unwrap();
@@ -54,6 +57,15 @@ impl Service {
         let mut options = ServerOptions { request_timeout: Duration::from_mins(1), ..ServerOptions::default() };
         change(&mut options);
         Self { router: router(Arc::clone(&engine), options), engine, fake, trainer, folder }
+    }
+
+    /// The same data in a new service whose models cannot be loaded.
+    pub(crate) fn with_unloadable_models(self) -> Self {
+        let Self { router, engine, folder, .. } = self;
+        drop((router, engine));
+        let fake = Fake::default();
+        fake.set_unloadable(true);
+        Self::over(folder, fake, |_| {})
     }
 
     /// The reply as soon as its status is known; its body may still be coming.
