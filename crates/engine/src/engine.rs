@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use anser_core::Trainer;
 use anser_core::storage::{DataDir, check_name};
+use anser_core::{EmbedderInfo, Trainer};
 use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 
 use crate::analysis::{Analysis, AnalysisJobs, AnalysisParts};
@@ -12,8 +12,12 @@ use crate::files::FileStore;
 use crate::jobs::{JobKind, Jobs, MemoryBudget};
 use crate::moderation::ModerationFilter;
 use crate::predictors::PredictorStore;
+use crate::reembed::ReembedJobs;
 use crate::tuning::{FineTuning, TunedModels};
 use crate::{EngineError, ServedModels};
+
+/// Most numbers of a vector that documents bring along.
+pub(crate) const MAX_DIMENSION: usize = 65_536;
 
 /// Settings that hold for the whole engine.
 #[derive(Debug, Clone)]
@@ -88,7 +92,9 @@ impl Engine {
         });
         let analyses =
             Analysis::KINDS.map(|kind| Box::new(AnalysisJobs { kind, parts: Arc::clone(&parts) }) as Box<dyn JobKind>);
-        let kinds = fine_tuning.into_iter().chain(analyses).collect();
+        let reembedding: Box<dyn JobKind> =
+            Box::new(ReembedJobs { store: Arc::clone(&store), models: Arc::clone(&models) });
+        let kinds = fine_tuning.into_iter().chain(analyses).chain([reembedding]).collect();
         let jobs =
             Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds, MemoryBudget::new(job_memory_bytes))?);
         let moderation = ModerationFilter::new(data.root());
@@ -126,6 +132,24 @@ impl Engine {
     pub fn create_collection(&self, name: &str) -> Result<Arc<Collection>, EngineError> {
         let embedder = self.models.embedder()?;
         Ok(self.store.create(name, embedder.info())?)
+    }
+
+    /// A new, empty collection for vectors that documents bring along, made by what its owner calls `vectors`; `Conflict`
+    /// when the name is taken.
+    pub fn create_external_collection(
+        &self,
+        name: &str,
+        vectors: &str,
+        dimension: usize,
+    ) -> Result<Arc<Collection>, EngineError> {
+        if vectors.trim().is_empty() {
+            return Err(EngineError::invalid("embedding", "the name of the vectors is empty; say what makes them"));
+        }
+        if !(1..=MAX_DIMENSION).contains(&dimension) {
+            let message = format!("the dimension is {dimension}, but must lie between 1 and {MAX_DIMENSION}");
+            return Err(EngineError::invalid("embedding", message));
+        }
+        Ok(self.store.create(name, &EmbedderInfo::external(vectors.trim(), dimension))?)
     }
 
     /// Deletes a collection with all it holds; `false` when there was none.

@@ -53,8 +53,12 @@ impl SourceArgs {
     /// The engine's words for it: a file where there is one, or where the name looks like that of a file.
     pub(crate) fn source(&self) -> Result<AnalysisSource, Failure> {
         let filter = self.condition.as_deref().map(parse_condition).transpose()?;
-        let fields =
-            FieldMapping { id: self.id_field.clone(), title: self.title_field.clone(), text: self.text_field.clone() };
+        let fields = FieldMapping {
+            id: self.id_field.clone(),
+            title: self.title_field.clone(),
+            text: self.text_field.clone(),
+            ..FieldMapping::default()
+        };
         named_source(&self.source, self.format, fields, filter)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anser_core::CancelToken;
-use anser_engine::{Engine, FieldMapping, FileFormat, IngestOptions, IngestReport};
+use anser_engine::{Engine, ExternalVectors, FieldMapping, FileFormat, IngestOptions, IngestReport};
 use clap::Args;
 
 use super::analysis::parse_format;
@@ -19,10 +19,10 @@ const SHOWN_ERRORS: usize = 10;
 /// Arguments of `anser ingest`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser ingest reviews.csv --collection reviews\n  anser ingest reviews.csv --collection reviews --text-field Text --title-field Summary\n  anser ingest docs/ --collection handbook\n\nRunning it again after an interruption goes on where it stopped; rows that did not change are skipped."
+    after_help = "Examples:\n  anser ingest reviews.csv --collection reviews\n  anser ingest reviews.csv --collection reviews --text-field Text --title-field Summary\n  anser ingest docs/ --collection handbook\n  anser ingest vectors.parquet --collection mine --vectors my-model-v2\n\nRunning it again after an interruption goes on where it stopped; rows that did not change are skipped."
 )]
 pub(crate) struct IngestArgs {
-    /// Files to read: CSV, TSV, JSONL, JSON, Markdown, plain text, Parquet, or a folder of Markdown and text
+    /// Files to read: CSV, TSV, JSONL, JSON, Markdown, plain text, Parquet, Arrow, or a folder of Markdown and text
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Collection to put them in; made when missing
@@ -37,6 +37,12 @@ pub(crate) struct IngestArgs {
     /// Column that holds a title [default: guessed]
     #[arg(long, value_name = "COLUMN")]
     title_field: Option<String>,
+    /// The rows bring their vectors along, made by this model of yours; no model of ours is needed
+    #[arg(long, value_name = "MODEL")]
+    vectors: Option<String>,
+    /// Column that holds the vectors [default: guessed, such as "embedding"]
+    #[arg(long, value_name = "COLUMN")]
+    embedding_field: Option<String>,
     /// Format, when the file's extension does not tell: csv, tsv, jsonl, json, markdown, text, parquet, arrow
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
     format: Option<FileFormat>,
@@ -74,7 +80,9 @@ impl IngestArgs {
                 id: self.id_field.clone(),
                 title: self.title_field.clone(),
                 text: self.text_field.clone(),
+                embedding: self.embedding_field.clone(),
             },
+            external: self.vectors.clone().map(|name| ExternalVectors { name, dimension: None }),
             ..IngestOptions::default()
         }
     }
@@ -82,10 +90,11 @@ impl IngestArgs {
     fn print_next(&self, terminal: &Terminal, engine: &Engine) -> Result<(), Failure> {
         let info = engine.collection(&self.collection)?.info().map_err(anser_engine::EngineError::from)?;
         terminal.line(format!(
-            "{} now holds {} documents in {} chunks. Next: anser ask {} \"…\"",
+            "{} now holds {} documents in {} chunks. Next: anser {} {} \"…\"",
             terminal.bold(&self.collection),
             info.documents,
             info.chunks,
+            if info.embedder.is_external() { "search" } else { "ask" },
             self.collection
         ))
     }

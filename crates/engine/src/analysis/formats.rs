@@ -88,7 +88,7 @@ impl ResultFormat {
 }
 
 /// Writes batches of a table in any format but Parquet, in which it lies already.
-pub(super) fn convert(
+pub(crate) fn convert(
     format: ResultFormat,
     schema: &SchemaRef,
     batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,

@@ -29,6 +29,7 @@ use crate::projection::ProjectionOptions;
 use crate::regress::RegressorOptions;
 use crate::{Engine, EngineError, Job, JobState, Jobs};
 pub use formats::ResultFormat;
+pub(crate) use formats::convert;
 pub use kind::AnalysisFigures;
 pub(crate) use kind::{AnalysisJobs, AnalysisParts, Work};
 pub use results::JobResult;

@@ -87,27 +87,38 @@ impl<'a> Chunker<'a> {
             .collect()
     }
 
-    /// What is embedded for a chunk: the document's title, cut to what the embedder can still read, and the text.
+    /// What is embedded for a chunk of so many tokens.
     pub(super) fn passage(&self, title: Option<&str>, chunk: &str, chunk_tokens: usize) -> Result<String> {
-        let room = self.embedder.info().max_tokens.saturating_sub(RESERVED_TOKENS + chunk_tokens);
-        match title.map(|title| self.fit(title, room)).transpose()? {
-            Some(title) if !title.is_empty() => Ok(format!("{title}\n\n{chunk}")),
-            _ => Ok(chunk.to_owned()),
-        }
+        passage(self.embedder, title, chunk, chunk_tokens)
     }
+}
 
-    /// The longest beginning of `title` found to take at most `room` tokens.
-    fn fit<'t>(&self, title: &'t str, room: usize) -> Result<&'t str> {
-        // A title of many bytes per token is cut before it is counted, so that a huge one costs nothing.
-        let mut title = &title[..title.floor_char_boundary(room.saturating_mul(MAX_BYTES_PER_TOKEN))];
-        loop {
-            let tokens = self.embedder.count_tokens(title)?;
-            if tokens <= room {
-                return Ok(title.trim());
-            }
-            let shorter = (title.len() * room / tokens).min(title.len() - 1);
-            title = &title[..title.floor_char_boundary(shorter)];
+/// What is embedded for a chunk: the document's title, cut to what the embedder can still read, and the text, which has so
+/// many of the embedder's tokens.
+pub(crate) fn passage(
+    embedder: &dyn Embedder,
+    title: Option<&str>,
+    chunk: &str,
+    chunk_tokens: usize,
+) -> Result<String> {
+    let room = embedder.info().max_tokens.saturating_sub(RESERVED_TOKENS + chunk_tokens);
+    match title.map(|title| fit(embedder, title, room)).transpose()? {
+        Some(title) if !title.is_empty() => Ok(format!("{title}\n\n{chunk}")),
+        _ => Ok(chunk.to_owned()),
+    }
+}
+
+/// The longest beginning of `title` found to take at most `room` tokens.
+fn fit<'t>(embedder: &dyn Embedder, title: &'t str, room: usize) -> Result<&'t str> {
+    // A title of many bytes per token is cut before it is counted, so that a huge one costs nothing.
+    let mut title = &title[..title.floor_char_boundary(room.saturating_mul(MAX_BYTES_PER_TOKEN))];
+    loop {
+        let tokens = embedder.count_tokens(title)?;
+        if tokens <= room {
+            return Ok(title.trim());
         }
+        let shorter = (title.len() * room / tokens).min(title.len() - 1);
+        title = &title[..title.floor_char_boundary(shorter)];
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anser_core::storage::sha256_hex;
-use anser_core::{Document, EmbedderInfo};
+use anser_core::{Document, EmbedderInfo, Embedding};
 use serde::Serialize;
 
 use super::IngestOptions;
@@ -21,7 +21,7 @@ const CONTENT_ID_DIGITS: usize = 32;
 pub(super) fn content_id(title: Option<&str>, text: &str, cells: &[(&str, &RawValue)]) -> String {
     let mut parts: Vec<(&str, String)> = cells
         .iter()
-        .filter(|(_, value)| **value != RawValue::Missing)
+        .filter(|(_, value)| !matches!(value, RawValue::Missing | RawValue::Numbers(_)))
         .map(|(name, value)| (*name, render(value)))
         .collect();
     parts.sort();
@@ -61,9 +61,13 @@ impl FingerprintBase {
         }
     }
 
-    /// Changes when the document, the way it is cut, or the embedder changes.
-    pub(super) fn of(&self, document: &Document, markdown: bool) -> String {
+    /// Changes when the document, the way it is cut, or the embedder changes, or the vector that the row brought along.
+    pub(super) fn of(&self, document: &Document, markdown: bool, vector: Option<&Embedding>) -> String {
         let Document { id: _, title, text, attributes } = document;
+        if let Some(vector) = vector {
+            let bits: Vec<u32> = vector.as_slice().iter().map(|value| value.to_bits()).collect();
+            return sha256_hex(&canonical(&(CHUNKING_VERSION, &self.embedder, bits, title, text, attributes)));
+        }
         let how = (CHUNKING_VERSION, &self.embedder, self.chunk_tokens, self.chunk_overlap, markdown);
         sha256_hex(&canonical(&(how, title, text, attributes)))
     }

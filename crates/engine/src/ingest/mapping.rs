@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anser_core::{AttributeKind, excerpt};
 
+use super::brought::RawVector;
 use super::source::{RawRow, RawValue, column_list};
 use super::values::{infer, render};
 use super::{AttributeField, FieldMapping, ResolvedField, ResolvedFields};
@@ -54,6 +55,9 @@ const ID_NAMES: [&str; 3] = ["id", "uuid", "guid"];
 /// Column names that mean the id if no value is missing or repeated in the first rows.
 const ID_NAMES_IF_UNIQUE: [&str; 6] = ["sku", "docid", "documentid", "rowid", "reviewid", "articleid"];
 
+/// Column names that mean the vector, best first.
+const EMBEDDING_NAMES: [&str; 5] = ["embedding", "vector", "embeddings", "vectors", "emb"];
+
 /// What the row number is called in files written by pandas and R. Such a column is left out: as an id it would make
 /// two files overwrite each other's rows, as an attribute it says nothing about the text.
 const ROW_NUMBER_NAMES: [&str; 3] = ["column_1", "Unnamed: 0", "__index_level_0__"];
@@ -67,6 +71,8 @@ pub(super) enum Role {
     Title,
     /// Its text.
     Text,
+    /// Its vector, which the row brings along.
+    Embedding,
     /// An attribute; `None` until a value has shown its type.
     Attribute(Option<AttributeKind>),
     /// Left out.
@@ -80,8 +86,8 @@ pub(super) struct Mapping {
     pub(super) roles: HashMap<Arc<str>, Role>,
     /// For the report; attributes are added here when they turn up.
     pub(super) fields: ResolvedFields,
-    /// A remark about a guess that may be wrong.
-    pub(super) remark: Option<String>,
+    /// Remarks about guesses that may be wrong and columns that are left out.
+    pub(super) remarks: Vec<String>,
 }
 
 struct Column<'a> {
@@ -108,6 +114,14 @@ impl Column<'_> {
 
     fn is_unique(&self) -> bool {
         self.values.iter().all(|(_, value)| **value != RawValue::Missing) && self.repeated() == 0
+    }
+
+    /// Whether it is called as vectors are and holds such.
+    fn holds_vectors(&self) -> bool {
+        let mut present = self.values.iter().filter(|(_, value)| **value != RawValue::Missing).peekable();
+        EMBEDDING_NAMES.iter().any(|name| self.is_called(name))
+            && present.peek().is_some()
+            && present.all(|(_, value)| RawVector::is_in(value))
     }
 
     /// Whether the values are the rows' own numbers, from 0 or 1.
@@ -137,8 +151,14 @@ pub(super) struct Sample<'a> {
 }
 
 impl Mapping {
-    /// Finds the role of each column from its name and the first rows. `source` is named in errors.
-    pub(super) fn resolve(sample: &Sample<'_>, wanted: &FieldMapping, source: &Path) -> Result<Self, EngineError> {
+    /// Finds the role of each column from its name and the first rows. `brings_vectors` says whether the collection takes
+    /// its vectors from the rows. `source` is named in errors.
+    pub(super) fn resolve(
+        sample: &Sample<'_>,
+        wanted: &FieldMapping,
+        brings_vectors: bool,
+        source: &Path,
+    ) -> Result<Self, EngineError> {
         let columns = columns(sample);
         let named = |name: &Option<String>, param| match name {
             None => Ok(None),
@@ -147,9 +167,20 @@ impl Mapping {
         let named_text = named(&wanted.text, "text_field")?;
         let named_title = named(&wanted.title, "title_field")?;
         let named_id = named(&wanted.id, "id_field")?;
-        check_distinct([named_text, named_title, named_id], &columns)?;
+        let named_embedding = named(&wanted.embedding, "embedding_field")?;
+        check_distinct([named_text, named_title, named_id, named_embedding], &columns)?;
 
-        let mut taken: Vec<usize> = [named_text, named_title, named_id].into_iter().flatten().collect();
+        let named = [named_text, named_title, named_id, named_embedding];
+        let mut taken: Vec<usize> = named.into_iter().flatten().collect();
+        let free = |at: &usize| !taken.contains(at);
+        let embedding =
+            if brings_vectors { named_embedding.or_else(|| guess_embedding(&columns).filter(free)) } else { None };
+        let useless: Vec<usize> = if brings_vectors {
+            Vec::new()
+        } else {
+            (0..columns.len()).filter(|at| columns[*at].holds_vectors()).filter(free).collect()
+        };
+        taken.extend(embedding.iter().chain(&useless));
         let Some(text) = named_text.or_else(|| guess_text(&columns, &taken)) else {
             return Err(no_text(&columns, source));
         };
@@ -166,6 +197,7 @@ impl Mapping {
             id: resolved(id, &wanted.id),
             title: resolved(title, &wanted.title),
             text: resolved(Some(text), &wanted.text),
+            embedding: resolved(embedding, &wanted.embedding),
             ..ResolvedFields::default()
         };
         let mut roles = HashMap::with_capacity(columns.len());
@@ -176,6 +208,11 @@ impl Mapping {
                 Role::Title
             } else if Some(at) == id {
                 Role::Id
+            } else if Some(at) == embedding {
+                Role::Embedding
+            } else if useless.contains(&at) {
+                fields.ignored.push(column.name.to_string());
+                Role::Ignored
             } else if ROW_NUMBER_NAMES.contains(&column.name.as_ref()) && column.counts_rows() {
                 fields.ignored.push(column.name.to_string());
                 Role::Ignored
@@ -187,8 +224,13 @@ impl Mapping {
             };
             roles.insert(Arc::clone(&column.name), role);
         }
-        let remark = id.filter(|_| wanted.id.is_none()).and_then(|at| repeated_ids(&columns[at]));
-        Ok(Self { roles, fields, remark })
+        if brings_vectors && embedding.is_none() {
+            // Rows that come later may have it.
+            roles.entry(Arc::from(EMBEDDING_NAMES[0])).or_insert(Role::Embedding);
+        }
+        let repeated = id.filter(|_| wanted.id.is_none()).and_then(|at| repeated_ids(&columns[at]));
+        let unused = useless.iter().map(|at| unused_vectors(&columns[*at]));
+        Ok(Self { roles, fields, remarks: repeated.into_iter().chain(unused).collect() })
     }
 }
 
@@ -236,7 +278,7 @@ fn find(columns: &[Column<'_>], name: &str, param: &'static str) -> Result<usize
     }
 }
 
-fn check_distinct(named: [Option<usize>; 3], columns: &[Column<'_>]) -> Result<(), EngineError> {
+fn check_distinct(named: [Option<usize>; 4], columns: &[Column<'_>]) -> Result<(), EngineError> {
     let mut given: Vec<usize> = named.into_iter().flatten().collect();
     given.sort_unstable();
     match given.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -244,7 +286,7 @@ fn check_distinct(named: [Option<usize>; 3], columns: &[Column<'_>]) -> Result<(
         Some(pair) => Err(EngineError::invalid(
             "text_field",
             format!(
-                "the column \"{}\" cannot be two of text, title and id at once",
+                "the column \"{}\" cannot be two of text, title, id and embedding at once",
                 excerpt(&columns[pair[0]].name, 40)
             ),
         )),
@@ -285,6 +327,20 @@ fn guess_id(columns: &[Column<'_>], taken: &[usize]) -> Option<usize> {
             .find_map(|name| free().find(|(_, column)| column.is_called(name) && column.is_unique()))
     };
     certain.or_else(likely).map(|(at, _)| at)
+}
+
+fn guess_embedding(columns: &[Column<'_>]) -> Option<usize> {
+    let called = |name: &&str| columns.iter().position(|column| column.is_called(name));
+    let filled = columns.iter().position(Column::holds_vectors);
+    filled.or_else(|| EMBEDDING_NAMES.iter().find_map(|name| called(&name)))
+}
+
+fn unused_vectors(column: &Column<'_>) -> String {
+    format!(
+        "the column \"{}\" holds vectors and is left out, since the collection's vectors are made here from the texts; ingest \
+         into a collection for your own vectors to use them",
+        excerpt(&column.name, 40)
+    )
 }
 
 fn repeated_ids(column: &Column<'_>) -> Option<String> {

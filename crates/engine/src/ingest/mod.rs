@@ -7,15 +7,18 @@
 //! interrupted at any point is resumed by running it again: what is stored already is skipped, nothing is doubled.
 
 mod batch;
+mod brought;
 mod chunking;
 mod feed;
 mod format;
 mod identity;
 mod mapping;
 mod options;
+mod passages;
 mod report;
 mod rows;
 mod source;
+mod target;
 mod values;
 mod whole;
 
@@ -25,17 +28,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anser_core::{AttributeValue, CancelToken, Document, ErrorKind, Progress, ProgressUnit, storage};
-use anser_index::{Collection, Store};
+use anser_core::{AttributeValue, CancelToken, Document, EmbedderInfo, Progress, ProgressUnit, storage};
+use anser_index::Store;
 
+pub(crate) use batch::patiently;
+pub(crate) use chunking::passage;
 pub use format::FileFormat;
-pub use options::{FieldMapping, IngestOptions};
+pub use options::{ExternalVectors, FieldMapping, IngestOptions};
 pub use report::{AttributeField, IngestReport, LISTED_ROW_ERRORS, ResolvedField, ResolvedFields, RowError};
 pub(crate) use whole::embed_whole;
 
-use crate::engine::collection_for_embedder;
 use crate::{Engine, EngineError, ServedModels};
 use batch::{BatchWriter, Incoming};
+use brought::brought_vector;
 use feed::{Feed, failed};
 use mapping::{Mapping, Sample};
 use rows::{RowReader, check_text};
@@ -43,6 +48,7 @@ use source::{
     ByteSource, ColumnarSource, DelimitedSource, DocumentsSource, Extent, Piece, Placed, ProseSource, ReadFailure,
     RowSource, open_json, prose_files, spool,
 };
+use target::Target;
 
 /// What messages call a source without a name.
 const NAMELESS_SOURCE: &str = "the uploaded data";
@@ -169,18 +175,20 @@ impl Ingester<'_> {
         let (extent, columns) = (source.extent(), source.columns());
         let mut feed = Feed::start(source, &name)?;
         let sample = feed.sample(watch.cancel)?;
-        let mut reader = settle_mapping(&mut feed, &sample, columns, options, &name)?;
+        let target = Target::find(self, collection, options)?;
+        let mut reader = settle_mapping(&mut feed, &sample, (columns, target.is_external()), options, &name)?;
         if let Some((mapping, _)) = &reader {
             watch.progress.note(&mapping.fields.to_string());
-            if let Some(remark) = &mapping.remark {
+            for remark in &mapping.remarks {
                 note(remark.clone(), &mut report, watch.progress);
             }
         }
+        let dimension = reader.as_ref().and_then(|(mapping, _)| target::first_dimension(&sample, mapping));
         let mut reader = reader.take().map(|(mapping, max_text)| RowReader::new(mapping, max_text));
 
-        let embedder = self.models.embedder()?;
-        let target = self.open_or_create(collection)?;
-        let mut writer = BatchWriter::new(target, embedder.as_ref(), options, watch.cancel)?;
+        let (target, embedder) = target.open(self, collection, dimension, &name)?;
+        let owner = embedder.is_none().then(|| target.embedder().clone());
+        let mut writer = BatchWriter::new(target, embedder.as_deref(), options, watch.cancel)?;
         let (total, unit) = match extent {
             Extent::Bytes(total) => (total, ProgressUnit::Bytes),
             Extent::Rows(total) => (total, ProgressUnit::Items),
@@ -189,7 +197,7 @@ impl Ingester<'_> {
         let shown =
             name.file_name().map_or_else(|| name.display().to_string(), |name| name.to_string_lossy().into_owned());
         watch.progress.start(&format!("ingest {shown}"), total, unit);
-        let mut steps = Steps { reader: reader.as_mut(), options, watch, report: &mut report };
+        let mut steps = Steps { reader: reader.as_mut(), owner: owner.as_ref(), options, watch, report: &mut report };
         let outcome = steps.run(sample, &mut feed, &mut writer);
         watch.progress.finish();
         outcome?;
@@ -200,26 +208,13 @@ impl Ingester<'_> {
         report.seconds = begun.elapsed().as_secs_f64();
         Ok(report)
     }
-
-    /// The collection, made by the loaded embedder, or a new one.
-    fn open_or_create(&self, name: &str) -> Result<Arc<Collection>, EngineError> {
-        let existing = || collection_for_embedder(self.store, self.models, name);
-        match existing() {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                match self.store.create(name, self.models.embedder()?.info()) {
-                    // Somebody else created it in between.
-                    Err(error) if error.kind() == ErrorKind::Conflict => existing(),
-                    created => Ok(created?),
-                }
-            }
-            found => found,
-        }
-    }
 }
 
 /// Walks the pieces of a source.
 struct Steps<'a> {
     reader: Option<&'a mut RowReader>,
+    /// Whose vectors the rows have to bring along; `None` where the collection's embedder makes them.
+    owner: Option<&'a EmbedderInfo>,
     options: &'a IngestOptions,
     watch: Watch<'a>,
     report: &'a mut IngestReport,
@@ -258,12 +253,12 @@ impl Steps<'_> {
     /// The document that a piece stands for; a piece that stands for none is reported.
     fn incoming(&mut self, piece: Piece) -> Option<Incoming> {
         let report = &mut *self.report;
-        let (document, markdown, line, row) = match piece {
+        let (document, vector, markdown, line, row) = match piece {
             Piece::Row(row) => {
                 let (line, number) = (row.line, row.row);
                 let reader = self.reader.as_mut()?;
                 match reader.document(row, &mut |warning| report.warn(warning)) {
-                    Ok(document) => (document, false, line, number),
+                    Ok((document, vector)) => (document, vector, false, line, number),
                     Err(error) => {
                         report.reject(error);
                         return None;
@@ -280,7 +275,7 @@ impl Steps<'_> {
                     report.reject(RowError { line: None, row: Some(row), field: Some(field), message });
                     return None;
                 }
-                (document, markdown, None, row)
+                (document, None, markdown, None, row)
             }
             Piece::Rejected(error) => {
                 report.reject(error);
@@ -291,7 +286,15 @@ impl Steps<'_> {
                 return None;
             }
         };
-        Some(Incoming { document, markdown, line, row })
+        let vector = match self.owner.map(|owner| brought_vector(vector, owner)).transpose() {
+            Ok(vector) => vector,
+            Err(message) => {
+                let field = self.reader.as_ref().and_then(|reader| reader.embedding_column()).map(str::to_owned);
+                report.reject(RowError { line, row: Some(row), field, message });
+                return None;
+            }
+        };
+        Some(Incoming { document, markdown, vector, line, row })
     }
 }
 
@@ -310,7 +313,7 @@ fn note(remark: String, report: &mut IngestReport, progress: &dyn Progress) {
 fn settle_mapping(
     feed: &mut Feed,
     sample: &[Placed],
-    columns: Option<Vec<Arc<str>>>,
+    (columns, brings_vectors): (Option<Vec<Arc<str>>>, bool),
     options: &IngestOptions,
     source: &Path,
 ) -> Result<Option<(Mapping, usize)>, EngineError> {
@@ -331,7 +334,7 @@ fn settle_mapping(
         };
         return Err(EngineError::BadFile { path: source.to_path_buf(), message });
     }
-    let mapping = Mapping::resolve(&Sample { columns, rows }, &options.fields, source)?;
+    let mapping = Mapping::resolve(&Sample { columns, rows }, &options.fields, brings_vectors, source)?;
     Ok(Some((mapping, options.max_text_bytes)))
 }
 

@@ -14,6 +14,20 @@ pub struct FieldMapping {
     pub title: Option<String>,
     /// The column with the text to search.
     pub text: Option<String>,
+    /// The column with vectors, for collections whose vectors their owner makes.
+    pub embedding: Option<String>,
+}
+
+/// Vectors that rows bring along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalVectors {
+    /// What made them, in the owner's words: collections understand each other's vectors when this and the dimension are
+    /// the same.
+    pub name: String,
+    /// Numbers of each vector; `None` is as many as the first row has.
+    #[serde(default)]
+    pub dimension: Option<usize>,
 }
 
 /// How to ingest.
@@ -23,6 +37,9 @@ pub struct IngestOptions {
     pub format: Option<FileFormat>,
     /// Which columns hold what.
     pub fields: FieldMapping,
+    /// The rows bring their vectors along: the collection is made for them when it is missing, and has to be for them when
+    /// it is there.
+    pub external: Option<ExternalVectors>,
     /// The character between fields of a CSV file; `None` finds out from the header.
     pub delimiter: Option<u8>,
     /// What messages call the source of [`ingest_reader`](crate::Engine::ingest_reader); the id of a Markdown or text
@@ -45,6 +62,7 @@ impl Default for IngestOptions {
         Self {
             format: None,
             fields: FieldMapping::default(),
+            external: None,
             delimiter: None,
             name: None,
             chunk_tokens: 256,

@@ -69,9 +69,12 @@ pub struct ResolvedFields {
     pub title: Option<ResolvedField>,
     /// Where texts come from; `None`: the whole file is the text.
     pub text: Option<ResolvedField>,
+    /// Where vectors come from; `None`: the collection's embedder makes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<ResolvedField>,
     /// All other columns.
     pub attributes: Vec<AttributeField>,
-    /// Columns that were left out because they only count the rows.
+    /// Columns that were left out: they only count the rows, or hold vectors that the collection has no use for.
     pub ignored: Vec<String>,
 }
 
@@ -85,13 +88,16 @@ impl fmt::Display for ResolvedFields {
         write!(f, "text: {}", show(&self.text, "the whole file"))?;
         write!(f, ", title: {}", show(&self.title, "none"))?;
         write!(f, ", id: {}", show(&self.id, "derived from the content"))?;
+        if self.embedding.is_some() {
+            write!(f, ", vectors: {}", show(&self.embedding, ""))?;
+        }
         if !self.attributes.is_empty() {
             let names: Vec<String> =
                 self.attributes.iter().map(|a| format!("{} ({})", excerpt(&a.name, 40), kind_name(a.kind))).collect();
             write!(f, ", attributes: {}", names.join(", "))?;
         }
         for name in &self.ignored {
-            write!(f, ", left out: {} (counts the rows)", excerpt(name, 40))?;
+            write!(f, ", left out: {}", excerpt(name, 40))?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anser_core::{AttributeKind, AttributeValue, Attributes, Document, DocumentId, excerpt};
 
+use super::brought::RawVector;
 use super::identity::{Occurrences, content_id};
 use super::mapping::{Mapping, Role};
 use super::source::{RawRow, RawValue, size};
@@ -47,8 +48,18 @@ impl RowReader {
         self.fields
     }
 
-    /// The row's document; `warn` is told of values that had to be left out.
-    pub(super) fn document(&mut self, row: RawRow, warn: &mut dyn FnMut(RowError)) -> Result<Document, RowError> {
+    /// The column that vectors come from, where one was found.
+    pub(super) fn embedding_column(&self) -> Option<&str> {
+        self.fields.embedding.as_ref().map(|field| field.column.as_str())
+    }
+
+    /// The row's document, and the vector that it brings along where it does; `warn` is told of values that had to be left
+    /// out.
+    pub(super) fn document(
+        &mut self,
+        row: RawRow,
+        warn: &mut dyn FnMut(RowError),
+    ) -> Result<(Document, Option<RawVector>), RowError> {
         let place = (row.line, row.row);
         let reject = |field: Option<&str>, message: String| RowError {
             line: place.0,
@@ -56,13 +67,14 @@ impl RowReader {
             field: field.map(str::to_owned),
             message,
         };
-        let (mut id, mut title, mut text) = (None, None, None);
+        let (mut id, mut title, mut text, mut vector) = (None, None, None, None);
         let mut cells = Vec::with_capacity(row.cells.len());
         for (name, value) in row.cells {
             match self.roles.get(&name) {
                 Some(Role::Id) => id = Some(render(&value)),
                 Some(Role::Title) => title = Some(render(&value).trim().to_owned()).filter(|title| !title.is_empty()),
                 Some(Role::Text) => text = Some(render(&value)),
+                Some(Role::Embedding) => vector = RawVector::of(value),
                 Some(Role::Ignored) => {}
                 Some(Role::Attribute(_)) | None => cells.push((name, value)),
             }
@@ -83,7 +95,7 @@ impl RowReader {
 
         let mut attributes = Attributes::new();
         for (name, value) in cells {
-            if value == RawValue::Missing {
+            if matches!(value, RawValue::Missing | RawValue::Numbers(_)) {
                 continue;
             }
             let Some(kind) = self.attribute_kind(&name, &value) else {
@@ -107,7 +119,7 @@ impl RowReader {
                 }
             }
         }
-        Ok(Document { id, title, text, attributes })
+        Ok((Document { id, title, text, attributes }, vector))
     }
 
     /// What the attribute of a column is called. Our own JSON form keeps attributes in a member of that name, which is

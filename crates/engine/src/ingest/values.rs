@@ -23,7 +23,8 @@ pub(super) enum Typed {
 
 /// The type that all of `values` have, [`AttributeKind::String`] when they differ; `None` when all are missing.
 pub(super) fn infer<'a>(values: impl Iterator<Item = &'a RawValue> + Clone) -> Option<AttributeKind> {
-    let mut present = values.filter(|value| **value != RawValue::Missing).peekable();
+    // Lists of numbers are no attributes.
+    let mut present = values.filter(|value| !matches!(value, RawValue::Missing | RawValue::Numbers(_))).peekable();
     present.peek()?;
     let narrow = [
         AttributeKind::Bool,
@@ -50,7 +51,7 @@ pub(super) fn infer<'a>(values: impl Iterator<Item = &'a RawValue> + Clone) -> O
 /// The type of a column that turned up after the first rows: text stays text, typed values keep their type.
 pub(super) fn kind_of_late_column(value: &RawValue) -> Option<AttributeKind> {
     Some(match value {
-        RawValue::Missing => return None,
+        RawValue::Missing | RawValue::Numbers(_) => return None,
         RawValue::Text(_) | RawValue::String(_) => AttributeKind::String,
         RawValue::Bool(_) => AttributeKind::Bool,
         RawValue::Integer(_) => AttributeKind::Integer,
@@ -62,7 +63,7 @@ pub(super) fn kind_of_late_column(value: &RawValue) -> Option<AttributeKind> {
 
 /// `value` as a value of a column of `kind`.
 pub(super) fn coerce(value: RawValue, kind: AttributeKind) -> Typed {
-    if value == RawValue::Missing {
+    if matches!(value, RawValue::Missing | RawValue::Numbers(_)) {
         return Typed::Absent;
     }
     if kind == AttributeKind::String {
@@ -80,7 +81,7 @@ pub(super) fn coerce(value: RawValue, kind: AttributeKind) -> Typed {
 /// The value as text: what ids, titles and columns of text show.
 pub(super) fn render(value: &RawValue) -> String {
     match value {
-        RawValue::Missing => String::new(),
+        RawValue::Missing | RawValue::Numbers(_) => String::new(),
         RawValue::Text(text) | RawValue::String(text) => text.clone(),
         RawValue::Bool(v) => v.to_string(),
         RawValue::Integer(v) => v.to_string(),

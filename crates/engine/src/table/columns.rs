@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use anser_core::{AttributeValue, Attributes, CancelToken, Document};
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListBuilder, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 
 use crate::EngineError;
@@ -24,17 +27,20 @@ pub(crate) enum ColumnKind {
     /// Numbers of which at least one is no integer.
     Float,
     Time,
-    /// Texts, lists of texts, and values of types that no other column holds together.
+    /// Texts, and values of types that no other column holds together; lists of texts too, unless lists stay lists.
     Text,
+    /// Lists of texts, where they stay lists.
+    TextList,
 }
 
 impl ColumnKind {
-    fn of(value: &AttributeValue) -> Self {
+    fn of(value: &AttributeValue, lists: bool) -> Self {
         match value {
             AttributeValue::Bool(_) => Self::Bool,
             AttributeValue::Integer(_) => Self::Integer,
             AttributeValue::Float(_) => Self::Float,
             AttributeValue::Time(_) => Self::Time,
+            AttributeValue::StringList(_) if lists => Self::TextList,
             AttributeValue::String(_) | AttributeValue::StringList(_) => Self::Text,
         }
     }
@@ -55,6 +61,7 @@ impl ColumnKind {
             Self::Float => DataType::Float64,
             Self::Time => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             Self::Text => DataType::Utf8,
+            Self::TextList => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
         }
     }
 }
@@ -80,24 +87,24 @@ impl AttributeColumns {
     /// Reads all documents once to find the attributes and their types. `reserved` are the names of the table's other
     /// columns; an attribute called like one of them, or `title` or `text`, becomes the column `attribute.NAME`.
     pub(crate) fn of(subject: &Subject, reserved: &[&str], cancel: &CancelToken) -> Result<Self, EngineError> {
-        let mut kinds = BTreeMap::new();
+        let mut kinds = AttributeKinds::default();
         for document in subject.documents()? {
             cancel.check()?;
-            join_kinds(&mut kinds, &document?.attributes);
+            kinds.add(&document?.attributes);
         }
-        Ok(Self::named(kinds, reserved))
+        Ok(kinds.columns(reserved))
     }
 
-    fn named(kinds: BTreeMap<String, ColumnKind>, reserved: &[&str]) -> Self {
+    fn named(kinds: &BTreeMap<String, ColumnKind>, reserved: &[&str]) -> Self {
         let mut used: HashSet<String> = reserved.iter().chain(&DOCUMENT_COLUMNS).map(|&name| name.to_owned()).collect();
-        let one = |(attribute, kind): (String, ColumnKind)| {
+        let one = |(attribute, kind): (&String, &ColumnKind)| {
             let mut column = attribute.clone();
             while !used.insert(column.clone()) {
                 column.insert_str(0, "attribute.");
             }
-            AttributeColumn { attribute, column, kind }
+            AttributeColumn { attribute: attribute.clone(), column, kind: *kind }
         };
-        Self { columns: kinds.into_iter().map(one).collect() }
+        Self { columns: kinds.iter().map(one).collect() }
     }
 
     /// The Arrow fields, `title` and `text` first, then the attributes in order of name.
@@ -115,16 +122,35 @@ impl AttributeColumns {
     }
 }
 
-/// Adds what one document's attributes say about the types of columns.
-fn join_kinds(kinds: &mut BTreeMap<String, ColumnKind>, attributes: &Attributes) {
-    for (name, value) in attributes {
-        let kind = ColumnKind::of(value);
-        match kinds.get_mut(name) {
-            Some(known) => *known = known.join(kind),
-            None => {
-                kinds.insert(name.clone(), kind);
+/// The types that the attributes of some documents have.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AttributeKinds {
+    kinds: BTreeMap<String, ColumnKind>,
+    lists: bool,
+}
+
+impl AttributeKinds {
+    /// Lists of texts become columns of lists rather than of texts joined by `; `.
+    pub(crate) fn with_lists() -> Self {
+        Self { kinds: BTreeMap::new(), lists: true }
+    }
+
+    /// Adds what one document's attributes say about the types of columns.
+    pub(crate) fn add(&mut self, attributes: &Attributes) {
+        for (name, value) in attributes {
+            let kind = ColumnKind::of(value, self.lists);
+            match self.kinds.get_mut(name) {
+                Some(known) => *known = known.join(kind),
+                None => {
+                    self.kinds.insert(name.clone(), kind);
+                }
             }
         }
+    }
+
+    /// The columns that these become in a table with `reserved` columns, see [`AttributeColumns::of`].
+    pub(crate) fn columns(&self, reserved: &[&str]) -> AttributeColumns {
+        AttributeColumns::named(&self.kinds, reserved)
     }
 }
 
@@ -147,6 +173,16 @@ impl AttributeColumn {
                 values.map(|v| v.and_then(microseconds)).collect::<TimestampMicrosecondArray>().with_timezone("UTC"),
             ),
             ColumnKind::Text => Arc::new(values.map(|v| v.map(text)).collect::<StringArray>()),
+            ColumnKind::TextList => {
+                let mut lists = ListBuilder::new(StringBuilder::new());
+                for value in values {
+                    match value {
+                        Some(AttributeValue::StringList(texts)) => lists.append_value(texts.iter().map(Some)),
+                        _ => lists.append_null(),
+                    }
+                }
+                Arc::new(lists.finish())
+            }
         }
     }
 }
@@ -200,11 +236,9 @@ mod tests {
     }
 
     fn columns() -> AttributeColumns {
-        let mut kinds = BTreeMap::new();
-        for document in documents() {
-            join_kinds(&mut kinds, &document.attributes);
-        }
-        AttributeColumns::named(kinds, &["id", "score"])
+        let mut kinds = AttributeKinds::default();
+        documents().iter().for_each(|document| kinds.add(&document.attributes));
+        kinds.columns(&["id", "score"])
     }
 
     #[test]

@@ -4,6 +4,6 @@ mod columns;
 mod documents;
 mod ordered;
 
-pub(crate) use columns::{AttributeColumns, number};
+pub(crate) use columns::{AttributeColumns, AttributeKinds, number};
 pub(crate) use documents::{DocumentTable, write_documents};
 pub(crate) use ordered::write_ordered;

@@ -72,8 +72,7 @@ impl ModelLoader for Loader {
         if !self.noise {
             return Ok(crate::answer::word_embedder());
         }
-        let info =
-            EmbedderInfo { model: "noise".into(), dimension: 64, max_tokens: 512, fingerprint: "noise".into() };
+        let info = EmbedderInfo { model: "noise".into(), dimension: 64, max_tokens: 512, fingerprint: "noise".into() };
         Ok(Arc::new(Noise(info)))
     }
     fn reranker(&self) -> Result<Arc<dyn Reranker>> {

@@ -20,7 +20,14 @@ pub(crate) async fn create(
     call: EngineCall,
     extract::Json(body): extract::Json<CreateCollection>,
 ) -> ApiResult<(StatusCode, Json<CollectionView>)> {
-    let info = call.run(move |work| Ok(work.engine().create_collection(&body.name)?.info().map_err(engine_error)?));
+    let info = call.run(move |work| {
+        let engine = work.engine();
+        let collection = match body.embedding {
+            Some(own) => engine.create_external_collection(&body.name, &own.name, own.dimension)?,
+            None => engine.create_collection(&body.name)?,
+        };
+        Ok(collection.info().map_err(engine_error)?)
+    });
     Ok((StatusCode::CREATED, Json(info.await?.into())))
 }
 

@@ -8,8 +8,8 @@ use anser_core::excerpt;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt64Type,
+    DataType, Float32Type, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader, StreamReader};
@@ -145,6 +145,7 @@ fn value_bytes(value: &RawValue) -> usize {
     match value {
         RawValue::Text(text) | RawValue::String(text) => text.len(),
         RawValue::List(items) => items.iter().map(String::len).sum(),
+        RawValue::Numbers(numbers) => size_of_val(numbers.as_slice()),
         _ => 8,
     }
 }
@@ -158,6 +159,12 @@ enum Column {
     Text(ArrayRef),
     Time(ArrayRef, TimeUnit),
     List(ArrayRef),
+    /// Lists of numbers: those of row `i` begin at `starts[i]` and end where those of the next begin.
+    Numbers {
+        lists: ArrayRef,
+        values: ArrayRef,
+        starts: Vec<usize>,
+    },
     /// Values of a type that has no meaning as an attribute (bytes, structs, maps): left out.
     Unreadable,
 }
@@ -180,9 +187,34 @@ impl Column {
             T::List(inner) | T::LargeList(inner) if is_text(inner.data_type()) => {
                 to(&T::LargeList(Arc::new(inner.as_ref().clone().with_data_type(T::LargeUtf8))), Self::List)
             }
+            T::List(_) | T::LargeList(_) | T::FixedSizeList(..) => Self::numbers(array).unwrap_or(Self::Unreadable),
             kind if kind.is_integer() => to(&T::Int64, Self::Integer),
             _ => Self::Unreadable,
         }
+    }
+
+    /// A column of lists of numbers, such as vectors; `None` for lists of anything else.
+    fn numbers(lists: &ArrayRef) -> Option<Self> {
+        let (values, starts): (&ArrayRef, Vec<usize>) = match lists.data_type() {
+            DataType::List(_) => {
+                let list = lists.as_list::<i32>();
+                (list.values(), list.value_offsets().iter().map(|&at| at as usize).collect())
+            }
+            DataType::LargeList(_) => {
+                let list = lists.as_list::<i64>();
+                (list.values(), list.value_offsets().iter().map(|&at| at as usize).collect())
+            }
+            _ => {
+                let list = lists.as_fixed_size_list();
+                let length = list.value_length() as usize;
+                (list.values(), (0..=list.len()).map(|at| at * length).collect())
+            }
+        };
+        if !values.data_type().is_numeric() {
+            return None;
+        }
+        let values = cast(values, &DataType::Float32).ok()?;
+        Some(Self::Numbers { lists: Arc::clone(lists), values, starts })
     }
 
     fn value(&self, at: usize) -> RawValue {
@@ -192,7 +224,8 @@ impl Column {
         | Self::Float(array)
         | Self::Text(array)
         | Self::Time(array, _)
-        | Self::List(array)) = self
+        | Self::List(array)
+        | Self::Numbers { lists: array, .. }) = self
         else {
             return RawValue::Missing;
         };
@@ -219,6 +252,11 @@ impl Column {
                 let items = array.as_list::<i64>().value(at);
                 let items: Vec<String> = items.as_string::<i64>().iter().flatten().map(str::to_owned).collect();
                 if items.is_empty() { RawValue::Missing } else { RawValue::List(items) }
+            }
+            Self::Numbers { values, starts, .. } => {
+                let values = values.as_primitive::<Float32Type>();
+                let number = |at: usize| if values.is_null(at) { f32::NAN } else { values.value(at) };
+                RawValue::Numbers((starts[at]..starts[at + 1]).map(number).collect())
             }
             Self::Unreadable => RawValue::Missing,
         }

@@ -42,6 +42,8 @@ pub(super) enum RawValue {
     Time(OffsetDateTime),
     /// Several texts.
     List(Vec<String>),
+    /// Several numbers, of a format that has lists of them; one that is missing is not a number.
+    Numbers(Vec<f32>),
 }
 
 /// One row as the format gave it.

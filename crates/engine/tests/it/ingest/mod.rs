@@ -4,6 +4,7 @@
 
 mod columnar;
 mod delimited;
+mod external;
 mod fuzz;
 mod json;
 mod prose;
@@ -201,7 +202,7 @@ impl Bench {
 pub(super) fn fields(id: Option<&str>, title: Option<&str>, text: Option<&str>) -> IngestOptions {
     let owned = |name: Option<&str>| name.map(str::to_owned);
     IngestOptions {
-        fields: FieldMapping { id: owned(id), title: owned(title), text: owned(text) },
+        fields: FieldMapping { id: owned(id), title: owned(title), text: owned(text), ..FieldMapping::default() },
         ..IngestOptions::default()
     }
 }
