@@ -58,6 +58,20 @@ pub enum IndexError {
         /// The model that made the vectors of before.
         model: String,
     },
+    /// Somebody makes vectors for a collection already.
+    #[error("the collection \"{name}\" is being embedded anew already; wait for that, or cancel its job")]
+    Busy {
+        /// The collection.
+        name: String,
+    },
+    /// Chunks came while vectors were made for all of them.
+    #[error("the collection at {} has chunks without a vector of \"{model}\"; embed them first", path.display())]
+    Unembedded {
+        /// The database file.
+        path: PathBuf,
+        /// The model that makes the vectors.
+        model: String,
+    },
     /// Stored bytes are not what they should be.
     #[error("the stored {what} cannot be used: {reason}")]
     Corrupt {
@@ -147,7 +161,11 @@ impl IndexError {
         match self {
             Self::InvalidInput { .. } | Self::Filter { .. } => ErrorKind::InvalidInput,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Exists { .. } | Self::NewerFormat { .. } | Self::Superseded { .. } => ErrorKind::Conflict,
+            Self::Exists { .. }
+            | Self::NewerFormat { .. }
+            | Self::Superseded { .. }
+            | Self::Busy { .. }
+            | Self::Unembedded { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Database { source, .. } => database_kind(source),
             Self::Io { .. } => ErrorKind::Io,

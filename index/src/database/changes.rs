@@ -3,7 +3,7 @@
 use anser_core::{ChunkId, Embedding};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Database;
+use super::{Database, GenerationState};
 use crate::ann::from_blob;
 use crate::{IndexError, Result};
 
@@ -64,7 +64,14 @@ pub(super) fn log(connection: &Connection, op: ChangeOp, subject: i64) -> rusqli
 
 impl Database {
     /// The number of the last change ever made.
+    ///
+    /// # Errors
+    /// `Conflict` where vectors are being made and some chunk has none yet: then no number says how far they are.
     pub(crate) fn last_seq(&self, connection: &Connection) -> Result<i64> {
+        if self.serves == GenerationState::Building && self.has_unembedded(connection)? {
+            let (path, model) = (self.path.clone(), self.identity.embedder.model.clone());
+            return Err(IndexError::Unembedded { path, model });
+        }
         let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'changes'";
         let seq = connection.prepare_cached(sql).and_then(|mut s| s.query_row([], |row| row.get(0)).optional());
         Ok(seq.map_err(self.failed("read"))?.unwrap_or(0))

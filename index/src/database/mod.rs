@@ -1,7 +1,9 @@
 //! The database file of one collection: the only truth. Its connections and its identity.
 
 mod attributes;
+mod building;
 mod changes;
+mod compact;
 mod generations;
 mod migrate;
 mod read;
@@ -17,6 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use time::OffsetDateTime;
 
+pub use building::{ChunkText, EmbeddedChunks};
 pub(crate) use changes::{Change, ChangeOp, VECTORS_CACHE};
 pub use generations::{Generation, State as GenerationState};
 pub use read::ScannedDocument;
@@ -53,6 +56,8 @@ pub(crate) struct Database {
     identity: Identity,
     /// The table of the generation's vectors.
     embeddings: String,
+    /// What the generation must be for as long as this is used: searched, or made.
+    serves: GenerationState,
     writer: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
 }
@@ -76,9 +81,19 @@ impl Database {
         if read_format(&writer, path)? < FORMAT {
             migrate::migrate(&mut writer, path)?;
         }
-        let identity = read_identity(&writer, path)?;
+        Self::of_generation(path, writer, GenerationState::Current)
+    }
+
+    /// Opens the database at `path` for the vectors that are being made.
+    pub(crate) fn open_building(path: &Path) -> Result<Self> {
+        Self::of_generation(path, connect(path)?, GenerationState::Building)
+    }
+
+    fn of_generation(path: &Path, writer: Connection, serves: GenerationState) -> Result<Self> {
+        let identity = read_identity(&writer, path, serves)?;
         let embeddings = embeddings_table(identity.generation);
-        Ok(Self { path: path.to_path_buf(), identity, embeddings, writer: Mutex::new(writer), readers: Mutex::default() })
+        let (path, writer, readers) = (path.to_path_buf(), Mutex::new(writer), Mutex::default());
+        Ok(Self { path, identity, embeddings, serves, writer, readers })
     }
 
     /// What the collection is.
@@ -111,7 +126,7 @@ impl Database {
     /// `Conflict` when other vectors have taken the place of those that this was opened for.
     fn check_generation(&self, connection: &Connection) -> Result<()> {
         match generations::state(connection, self.identity.generation).map_err(self.failed("read"))? {
-            Some(GenerationState::Current) => Ok(()),
+            Some(state) if state == self.serves => Ok(()),
             _ => Err(IndexError::Superseded { path: self.path.clone(), model: self.identity.embedder.model.clone() }),
         }
     }
@@ -178,23 +193,22 @@ fn read_format(connection: &Connection, path: &Path) -> Result<i64> {
         return Err(not_ours("it is not a database of Anser"));
     }
     match pragma("user_version")? {
-        found if found > FORMAT => {
-            Err(IndexError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT })
-        }
+        found if found > FORMAT => Err(IndexError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT }),
         found if found < 1 => Err(not_ours("its creation was never finished")),
         found => Ok(found),
     }
 }
 
-fn read_identity(connection: &Connection, path: &Path) -> Result<Identity> {
+/// What the collection is, with its generation of this state.
+fn read_identity(connection: &Connection, path: &Path, state: GenerationState) -> Result<Identity> {
     let failed = || IndexError::database("read the database", path);
     let not_ours = |reason: &str| IndexError::corrupt(format!("collection {}", path.display()), reason);
     let sql = "SELECT i.value, c.value FROM meta i, meta c WHERE i.key = 'id' AND c.key = 'created_at'";
     let stored = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(failed())?;
     let Some((id, created)) = stored else { return Err(not_ours("it does not say what it is")) };
     let generations = generations::all(connection, path)?;
-    let Some(current) = generations.into_iter().find(|generation| generation.state == GenerationState::Current) else {
-        return Err(not_ours("it does not say whose vectors are searched"));
+    let Some(current) = generations.into_iter().find(|generation| generation.state == state) else {
+        return Err(not_ours("it does not say who makes its vectors"));
     };
     let created_at = OffsetDateTime::from_unix_timestamp(created).map_err(|_| not_ours("its date is out of range"))?;
     Ok(Identity { id, generation: current.number, embedder: current.embedder, created_at })

@@ -152,7 +152,13 @@ impl Database {
                     .prepare_cached(
                         "INSERT INTO documents (id, title, text, attributes, fingerprint) VALUES (?1, ?2, ?3, ?4, ?5)",
                     )?
-                    .execute(params![document.id.as_str(), document.title, document.text, attributes, new.fingerprint])?;
+                    .execute(params![
+                        document.id.as_str(),
+                        document.title,
+                        document.text,
+                        attributes,
+                        new.fingerprint
+                    ])?;
                 (connection.last_insert_rowid(), Stored::Inserted)
             }
         };
@@ -230,8 +236,7 @@ fn remove(connection: &Connection, id: &DocumentId) -> rusqlite::Result<bool> {
 fn remove_chunks(connection: &Connection, document: i64) -> rusqlite::Result<()> {
     for number in generations::numbers(connection)? {
         let vectors = embeddings_table(number);
-        let sql =
-            format!("DELETE FROM {vectors} WHERE chunk_id IN (SELECT chunk_id FROM chunks WHERE document = ?1)");
+        let sql = format!("DELETE FROM {vectors} WHERE chunk_id IN (SELECT chunk_id FROM chunks WHERE document = ?1)");
         connection.prepare_cached(&sql)?.execute([document])?;
     }
     connection
