@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use anser_core::ErrorKind;
 use anser_index::{IndexOptions, SearchParams};
 
 use crate::support::{Place, answers, direction, documents, files, filled, hits_with, id, options, rng};
@@ -41,7 +42,7 @@ fn without_any_cache_file_the_answers_are_the_same() {
     let before = sealed(&place);
     fs::remove_dir_all(place.cache("c")).unwrap();
     assert_eq!(reopened(&place), before);
-    for file in ["manifest.json", "vectors.arrow", "graph.hnsw"] {
+    for file in ["manifest.json", "vectors.arrow", "codes.int8", "graph.hnsw"] {
         let place = Place::new();
         let before = sealed(&place);
         fs::remove_file(place.cache_file("c", file)).unwrap();
@@ -51,7 +52,7 @@ fn without_any_cache_file_the_answers_are_the_same() {
 
 #[test]
 fn damaged_cache_files_are_rebuilt_silently() {
-    for file in ["manifest.json", "vectors.arrow", "graph.hnsw"] {
+    for file in ["manifest.json", "vectors.arrow", "codes.int8", "graph.hnsw"] {
         for damage in ["empty", "cut", "garbage", "flip"] {
             let place = Place::new();
             let before = sealed(&place);
@@ -78,10 +79,29 @@ fn damaged_cache_files_are_rebuilt_silently() {
 }
 
 #[test]
-fn a_manifest_of_another_layout_or_collection_is_not_believed() {
-    for (from, to) in
-        [("\"format\":1", "\"format\":9"), ("\"collection\":\"", "\"collection\":\"x"), ("segment-", "../seg-")]
-    {
+fn a_manifest_of_the_first_layout_is_made_anew_and_one_of_a_newer_is_left_alone() {
+    let place = Place::new();
+    let before = sealed(&place);
+    let path = place.cache_file("c", "manifest.json");
+    let good = fs::read_to_string(&path).unwrap();
+    assert!(good.starts_with("{\"format\":2,"), "{good}");
+    fs::write(&path, good.replace("\"format\":2", "\"format\":1")).unwrap();
+    assert_eq!(reopened(&place), before);
+    let newer = good.replace("\"format\":2", "\"format\":3");
+    fs::write(&path, &newer).unwrap();
+    let kept = files(&place.cache("c"));
+    let refused = place.store().get("c").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    assert!(refused.to_string().contains("format 3") && refused.to_string().contains("newer version"), "{refused}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), newer, "nothing was written");
+    assert_eq!(files(&place.cache("c")), kept, "nothing was removed");
+    fs::write(&path, good).unwrap();
+    assert_eq!(reopened(&place), before);
+}
+
+#[test]
+fn a_manifest_of_another_collection_or_of_other_places_is_not_believed() {
+    for (from, to) in [("\"collection\":\"", "\"collection\":\"x"), ("segment-", "../seg-")] {
         let place = Place::new();
         let before = sealed(&place);
         let path = place.cache_file("c", "manifest.json");

@@ -1,6 +1,6 @@
 //! Small made-up collections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anser_core::storage::DataDir;
@@ -49,7 +49,7 @@ impl Place {
 }
 
 /// All files below a folder.
-pub(crate) fn files(folder: &std::path::Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder)
         .unwrap()
         .flat_map(|e| {
@@ -69,6 +69,11 @@ pub(crate) fn embedder(dimension: usize) -> EmbedderInfo {
 
 pub(crate) fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// Rewrites everything without what is gone.
+pub(crate) fn compact(collection: &Collection) {
+    collection.seal().unwrap();
 }
 
 /// A random direction.
@@ -97,6 +102,30 @@ pub(crate) fn document(name: impl Into<String>, version: &str, vectors: &[Embedd
         document: Document { id: id(&name), title: Some(format!("Title of {name}")), text, attributes },
         fingerprint: format!("{name}-{version}-{}", vectors.len()),
         chunks,
+    }
+}
+
+/// A document of one chunk for each piece of text, each with its vector.
+pub(crate) fn written(name: &str, fingerprint: String, pieces: &[(String, Embedding)]) -> NewDocument {
+    let mut text = String::new();
+    let mut chunks = Vec::new();
+    for (piece, embedding) in pieces {
+        let start = text.len();
+        text.push_str(piece);
+        let span = ByteSpan::new(start, text.len()).unwrap();
+        text.push('\n');
+        chunks.push(NewChunk { span, text: piece.clone(), tokens: 7, embedding: embedding.clone() });
+    }
+    let document = Document { id: id(name), title: None, text, attributes: anser_core::Attributes::new() };
+    NewDocument { document, fingerprint, chunks }
+}
+
+/// Copies what lies below a folder.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() { copy_folder(&path, &target) } else { drop(std::fs::copy(&path, &target).unwrap()) }
     }
 }
 
