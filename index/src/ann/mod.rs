@@ -3,16 +3,25 @@
 //! A score is the cosine of two unit vectors, in [-1, 1]; higher is closer. Results are ordered by falling score, equal
 //! scores by rising chunk id. Readers take the current [`Snapshot`] and never wait for a writer.
 
+mod allowed_rows;
+mod beam;
+mod builder;
 mod calibrate;
+mod checksum;
 mod codes;
 mod exact;
+mod find;
 mod graph;
 mod hnsw;
+mod native;
+mod plan;
 mod reachable;
 mod row_set;
 mod segment;
 mod snapshot;
+mod tail;
 mod top;
+mod vector_file;
 mod vectors;
 mod walk;
 
@@ -21,11 +30,15 @@ use std::sync::Arc;
 use anser_core::{ChunkId, Embedding, VectorBackend};
 use parking_lot::{Mutex, RwLock};
 
-pub(crate) use codes::Codes;
-pub use hnsw::GraphBuilder;
-pub(crate) use hnsw::{HnswParams, build_graph};
-pub(crate) use segment::{Segment, SegmentFiles, encoded, write_graph, write_vectors};
-pub(crate) use snapshot::{Found, Part, Snapshot};
+pub use builder::GraphBuilder;
+pub(crate) use builder::{HnswParams, build_graph};
+pub(crate) use allowed_rows::AllowedRows;
+pub(crate) use checksum::xxh3_hex;
+pub(crate) use find::Found;
+pub(crate) use segment::{Damage, Segment, SegmentFiles, write_vectors};
+pub(crate) use snapshot::{Part, Snapshot};
+pub(crate) use top::Top;
+pub(crate) use vector_file::VectorWriter;
 pub(crate) use vectors::{dot, from_blob, to_blob, wrong_dimension};
 
 use crate::Result;

@@ -1,45 +1,60 @@
-//! Segments on disk: an Arrow IPC file of vectors and a graph file, written once, then memory-mapped and never changed.
+//! Segments on disk: vectors, their codes, and a graph over them, in a folder of their own that is never changed.
 
 use std::fs::File;
-use std::io::{BufWriter, IntoInnerError, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anser_core::{ChunkId, storage};
-use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
+use anser_core::{CancelToken, storage};
 use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::ipc::convert::try_fb_to_schema;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::root_as_footer;
-use arrow::ipc::writer::FileWriter;
 use serde::{Deserialize, Serialize};
 
+use super::calibrate::{Calibration, calibrate};
+use super::checksum::{FileSum, Summing};
 use super::codes::Codes;
 use super::graph::Graph;
+use super::vector_file::{VectorWriter, map, read_vectors};
 use super::vectors::Vectors;
+use super::{GraphBuilder, HnswParams, build_graph};
 use crate::{IndexError, Result};
 
-/// Rows of a batch are `1 << BATCH_SHIFT`, so that a row's batch is a shift away.
-const BATCH_SHIFT: u32 = 13;
 /// Name of the vectors in a segment's folder.
-const VECTORS_FILE: &str = "vectors.arrow";
+pub(crate) const VECTORS_FILE: &str = "vectors.arrow";
+/// Name of the codes in a segment's folder.
+const CODES_FILE: &str = "codes.int8";
 /// Name of the graph in a segment's folder.
 const GRAPH_FILE: &str = "graph.hnsw";
+/// Files up to this size are verified when they are opened, larger ones while they are searched already.
+const VERIFY_AT_ONCE: u64 = 64 << 20;
+/// A segment with fewer rows is compared row by row, which is as fast as walking a graph.
+const MIN_GRAPH_ROWS: usize = 512;
 
-/// What the manifest says about a segment's files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What the manifest says about a segment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SegmentFiles {
     /// The segment's folder inside the cache folder.
     pub(crate) folder: String,
     /// Rows in it.
     pub(crate) rows: usize,
-    /// SHA-256 of the vectors' file.
-    pub(crate) vectors_sha256: String,
-    /// SHA-256 of the graph's file; a small segment has no graph.
-    pub(crate) graph_sha256: Option<String>,
+    vectors: FileSum,
+    /// A small segment has no graph.
+    graph: Option<GraphFiles>,
+}
+
+/// What the manifest says about a graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GraphFiles {
+    codes: FileSum,
+    links: FileSum,
+    /// Links per row and layer.
+    m: usize,
+    ef_construction: usize,
+    builder: GraphBuilder,
+    /// The beam widths that reach some recalls, by rising recall.
+    calibration: Vec<Calibration>,
 }
 
 /// Immutable vectors and, unless there are few, a graph over them.
@@ -49,77 +64,59 @@ pub(crate) struct Segment {
     pub(crate) files: SegmentFiles,
     /// The rows.
     pub(crate) vectors: Arc<Vectors>,
-    /// The graph over the rows.
-    pub(crate) graph: Option<Graph>,
-    /// The rows' codes, where there is a graph.
-    pub(crate) codes: Option<Codes>,
+    /// What makes searching them quick. A segment that should have it but whose files were damaged has none.
+    pub(crate) index: Option<SegmentIndex>,
+    /// Whether all its bytes are known to be those that were written.
+    verified: AtomicBool,
 }
 
-fn schema(dimension: usize) -> SchemaRef {
-    let item = Arc::new(Field::new("item", DataType::Float32, false));
-    Arc::new(Schema::new(vec![
-        Field::new("chunk_id", DataType::UInt64, false),
-        Field::new("vector", DataType::FixedSizeList(item, dimension as i32), false),
-    ]))
+/// A graph over the rows of a segment and their codes.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentIndex {
+    pub(crate) codes: Codes,
+    pub(crate) graph: Graph,
 }
 
-/// Writes `rows` (ascending by id) as the vectors of the segment in `folder`, durably, and maps them.
-pub(crate) fn write_vectors<'a>(
-    folder: &Path,
-    dimension: usize,
-    rows: impl Iterator<Item = (ChunkId, &'a [f32])>,
-) -> Result<Vectors> {
-    let path = folder.join(VECTORS_FILE);
-    let arrow = |e: ArrowError| IndexError::corrupt(format!("vector file {}", path.display()), e);
-    let file = File::create(&path).map_err(IndexError::io("create", &path))?;
-    let schema = schema(dimension);
-    let mut writer = FileWriter::try_new(BufWriter::new(file), &schema).map_err(arrow)?;
-    let mut rows = rows.peekable();
-    while rows.peek().is_some() {
-        let (mut ids, mut values) = (Vec::new(), Vec::new());
-        for (id, row) in rows.by_ref().take(1 << BATCH_SHIFT) {
-            ids.push(id.0);
-            values.extend_from_slice(row);
-        }
-        let DataType::FixedSizeList(item, size) = schema.field(1).data_type().clone() else {
-            return Err(IndexError::internal("the vector column is not a list"));
-        };
-        let vectors = FixedSizeListArray::try_new(item, size, Arc::new(Float32Array::from(values)), None)
-            .map_err(|e| IndexError::internal(format!("vectors do not fit their column: {e}")))?;
-        let columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from(ids)), Arc::new(vectors)];
-        writer.write(&RecordBatch::try_new(Arc::clone(&schema), columns).map_err(arrow)?).map_err(arrow)?;
-    }
-    let file = writer.into_inner().map_err(arrow)?;
-    let file = file.into_inner().map_err(IntoInnerError::into_error).map_err(IndexError::io("write", &path))?;
-    file.sync_all().map_err(IndexError::io("sync", &path))?;
-    read_vectors(&path, dimension)
-}
-
-/// Writes the graph of the segment in `folder`, durably, and maps it.
-pub(crate) fn write_graph(folder: &Path, bytes: &[u8], rows: usize) -> Result<Graph> {
-    let path = folder.join(GRAPH_FILE);
-    let mut file = File::create(&path).map_err(IndexError::io("create", &path))?;
-    file.write_all(bytes).map_err(IndexError::io("write", &path))?;
-    file.sync_all().map_err(IndexError::io("sync", &path))?;
-    Graph::decode(map(&path)?, rows)
+/// Which files of a segment are not what was written.
+#[derive(Debug)]
+pub(crate) enum Damage {
+    /// Its vectors, and with them everything.
+    Vectors(IndexError),
+    /// Only what can be made again from its vectors.
+    Index(IndexError),
 }
 
 impl Segment {
-    /// The segment just written to `folder`, with its checksums.
-    pub(crate) fn seal(cache: &Path, folder: String, vectors: Arc<Vectors>, graph: Option<Graph>) -> Result<Self> {
+    /// Completes the segment whose vectors were just written to `cache`/`folder`: codes, graph and the beam it needs,
+    /// durably.
+    pub(crate) fn complete(
+        (cache, folder): (&Path, String),
+        (vectors, sum): (Vectors, FileSum),
+        params: &HnswParams,
+        cancel: &CancelToken,
+    ) -> Result<Self> {
         let path = cache.join(&folder);
-        let vectors_sha256 = storage::sha256_file(&path.join(VECTORS_FILE))?;
-        let graph_sha256 = graph.as_ref().map(|_| storage::sha256_file(&path.join(GRAPH_FILE))).transpose()?;
+        let vectors = Arc::new(vectors);
+        let made = if vectors.len() < MIN_GRAPH_ROWS { None } else { Some(index(&path, &vectors, params, cancel)?) };
+        let (index, graph) = made.unzip();
         storage::sync_folder(&path)?;
-        let files = SegmentFiles { folder, rows: vectors.len(), vectors_sha256, graph_sha256 };
-        let codes = graph.as_ref().map(|_| encoded(&vectors)).transpose()?;
-        Ok(Self { files, vectors, graph, codes })
+        let files = SegmentFiles { folder, rows: vectors.len(), vectors: sum, graph };
+        Ok(Self { files, vectors, index, verified: AtomicBool::new(true) })
     }
 
-    /// Maps the segment that the manifest describes after verifying both checksums.
+    /// The segment whose vectors were just written to `cache`/`folder`, without a graph for now.
+    pub(crate) fn without_graph((cache, folder): (&Path, String), (vectors, sum): (Vectors, FileSum)) -> Result<Self> {
+        storage::sync_folder(&cache.join(&folder))?;
+        let files = SegmentFiles { folder, rows: vectors.len(), vectors: sum, graph: None };
+        Ok(Self { files, vectors: Arc::new(vectors), index: None, verified: AtomicBool::new(true) })
+    }
+
+    /// Maps the segment that the manifest describes. Sizes are checked, and the bytes of small files; the others are left
+    /// to [`verify`](Self::verify). Where only codes or graph are damaged, it has none.
     pub(crate) fn open(cache: &Path, files: &SegmentFiles, dimension: usize) -> Result<Self> {
         let folder = cache.join(&files.folder);
-        let vectors_path = verified(folder.join(VECTORS_FILE), &files.vectors_sha256)?;
+        let vectors_path = folder.join(VECTORS_FILE);
+        let mut verified = looked_at(&vectors_path, &files.vectors)?;
         let vectors = read_vectors(&vectors_path, dimension)?;
         if vectors.len() != files.rows {
             return Err(IndexError::corrupt(
@@ -127,113 +124,201 @@ impl Segment {
                 format!("it has {} rows instead of {}", vectors.len(), files.rows),
             ));
         }
-        let graph = match &files.graph_sha256 {
-            Some(sha256) => Some(Graph::decode(map(&verified(folder.join(GRAPH_FILE), sha256)?)?, files.rows)?),
-            None => None,
+        let open_index = |graph: &GraphFiles| {
+            let (codes, links) = (folder.join(CODES_FILE), folder.join(GRAPH_FILE));
+            let verified = looked_at(&codes, &graph.codes)? & looked_at(&links, &graph.links)?;
+            let codes = Codes::decode(map(&codes)?, files.rows, dimension)?;
+            Ok::<_, IndexError>((verified, SegmentIndex { codes, graph: Graph::decode(map(&links)?, files.rows)? }))
         };
-        let codes = graph.as_ref().map(|_| encoded(&vectors)).transpose()?;
-        Ok(Self { files: files.clone(), vectors: Arc::new(vectors), graph, codes })
+        let index = match files.graph.as_ref().map(open_index).transpose() {
+            Ok(None) => None,
+            Ok(Some((graph_verified, index))) => {
+                verified &= graph_verified;
+                Some(index)
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "a graph cannot be used; its vectors are compared one by one until it is made anew");
+                None
+            }
+        };
+        Ok(Self { files: files.clone(), vectors: Arc::new(vectors), index, verified: AtomicBool::new(verified) })
+    }
+
+    /// Reads what was not read when it was opened and compares it with the manifest.
+    pub(crate) fn verify(&self, cache: &Path, cancel: &CancelToken) -> std::result::Result<(), Damage> {
+        if self.is_verified() {
+            return Ok(());
+        }
+        let folder = cache.join(&self.files.folder);
+        self.files.vectors.verify(&folder.join(VECTORS_FILE), cancel).map_err(Damage::Vectors)?;
+        if let (Some(graph), Some(_)) = (&self.files.graph, &self.index) {
+            graph.codes.verify(&folder.join(CODES_FILE), cancel).map_err(Damage::Index)?;
+            graph.links.verify(&folder.join(GRAPH_FILE), cancel).map_err(Damage::Index)?;
+        }
+        self.verified.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether all its bytes are known to be those that were written.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verified.load(Ordering::Acquire)
+    }
+
+    /// The same rows without codes and graph, which turned out to be damaged.
+    pub(crate) fn stripped(&self) -> Self {
+        let (files, vectors) = (self.files.clone(), Arc::clone(&self.vectors));
+        Self { files, vectors, index: None, verified: AtomicBool::new(true) }
+    }
+
+    /// Whether it should have a graph and has none.
+    pub(crate) fn lacks_graph(&self) -> bool {
+        self.index.is_none() && self.vectors.len() >= MIN_GRAPH_ROWS
+    }
+
+    /// The beam width that reaches `recall` in its graph: the one measured for the next higher recall, or the widest.
+    pub(crate) fn ef_for(&self, recall: f64) -> Option<usize> {
+        let measured = &self.files.graph.as_ref()?.calibration;
+        measured.iter().find(|c| c.recall >= recall).or(measured.last()).map(|c| c.ef)
+    }
+
+    /// Most links of a row in its graph.
+    pub(crate) fn links(&self) -> usize {
+        self.files.graph.as_ref().map_or(0, |graph| 2 * graph.m)
+    }
+
+    /// Bytes of its files, which are mapped.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        let graph = self.files.graph.as_ref().filter(|_| self.index.is_some());
+        self.files.vectors.bytes + graph.map_or(0, |graph| graph.codes.bytes + graph.links.bytes)
     }
 }
 
-/// The codes of `vectors` in memory.
-pub(crate) fn encoded(vectors: &Vectors) -> Result<Codes> {
-    Codes::decode(Buffer::from_vec(Codes::encode(vectors)?), vectors.len(), vectors.dimension())
+/// Begins the vectors of a segment in `folder`.
+pub(crate) fn write_vectors(folder: &Path, dimension: usize) -> Result<VectorWriter> {
+    VectorWriter::create(folder.join(VECTORS_FILE), dimension)
 }
 
-/// `path`, once its bytes are known to be those that were written.
-fn verified(path: std::path::PathBuf, sha256: &str) -> Result<std::path::PathBuf> {
-    if storage::sha256_file(&path)? == sha256 {
-        return Ok(path);
-    }
-    Err(IndexError::corrupt(format!("cache file {}", path.display()), "its checksum differs from the manifest's"))
+/// Makes codes and graph of `vectors` in `folder`.
+fn index(
+    folder: &Path,
+    vectors: &Arc<Vectors>,
+    params: &HnswParams,
+    cancel: &CancelToken,
+) -> Result<(SegmentIndex, GraphFiles)> {
+    let (codes_file, codes_sum) = write(&folder.join(CODES_FILE), &Codes::encode(vectors)?)?;
+    let codes = Codes::decode(codes_file, vectors.len(), vectors.dimension())?;
+    let (links_file, links) = write(&folder.join(GRAPH_FILE), &build_graph(vectors, &codes, params, cancel)?)?;
+    let graph = Graph::decode(links_file, vectors.len())?;
+    let calibration = calibrate(&graph, vectors, &codes, cancel)?;
+    let HnswParams { m, ef_construction, builder, .. } = *params;
+    let files = GraphFiles { codes: codes_sum, links, m, ef_construction, builder, calibration };
+    Ok((SegmentIndex { codes, graph }, files))
 }
 
-/// Maps an Arrow file of vectors without copying them.
-fn read_vectors(path: &Path, dimension: usize) -> Result<Vectors> {
-    let wrong = |reason: String| IndexError::corrupt(format!("vector file {}", path.display()), reason);
-    let file = map(path)?;
-    // The last ten bytes are the footer's length and "ARROW1".
-    let (body, trailer) = file.split_last_chunk::<10>().ok_or_else(|| wrong("it is too short".into()))?;
-    let footer_len = read_footer_length(*trailer).map_err(|e| wrong(e.to_string()))?;
-    let footer_at = body.len().checked_sub(footer_len).ok_or_else(|| wrong("its footer is too long".into()))?;
-    let footer = root_as_footer(&body[footer_at..]).map_err(|e| wrong(e.to_string()))?;
-    let found = footer.schema().ok_or_else(|| wrong("it has no schema".into()))?;
-    let expected = schema(dimension);
-    if try_fb_to_schema(found).map_err(|e| wrong(e.to_string()))? != *expected {
-        return Err(wrong(format!("its columns are not those of vectors of {dimension} dimensions")));
-    }
-    let decoder = FileDecoder::new(expected, footer.version()).with_require_alignment(true);
-    let mut batches = Vec::new();
-    for block in footer.recordBatches().iter().flatten() {
-        let span = usize::try_from(block.offset())
-            .ok()
-            .zip(usize::try_from(block.metaDataLength()).ok().zip(usize::try_from(block.bodyLength()).ok()));
-        let (offset, len) = span
-            .and_then(|(offset, (head, body))| Some((offset, head.checked_add(body)?)))
-            .filter(|(offset, len)| offset.checked_add(*len).is_some_and(|end| end <= footer_at))
-            .ok_or_else(|| wrong("a batch lies outside the file".into()))?;
-        let data = file.slice_with_length(offset, len);
-        let batch = decoder.read_record_batch(block, &data).map_err(|e| wrong(e.to_string()))?;
-        batches.push(batch.ok_or_else(|| wrong("a batch is empty".into()))?);
-    }
-    Vectors::from_batches(dimension, BATCH_SHIFT, &batches)
+/// Writes a file durably and maps it.
+fn write(path: &Path, bytes: &[u8]) -> Result<(Buffer, FileSum)> {
+    let mut file = Summing::new(File::create(path).map_err(IndexError::io("create", path))?);
+    file.write_all(bytes).map_err(IndexError::io("write", path))?;
+    let (sum, file) = file.finish();
+    file.sync_all().map_err(IndexError::io("sync", path))?;
+    Ok((map(path)?, sum))
 }
 
-/// Memory-maps a finished cache file.
-#[expect(unsafe_code, reason = "mapping a file is unsafe because others could change it")]
-fn map(path: &Path) -> Result<Buffer> {
-    let file = File::open(path).map_err(IndexError::io("open", path))?;
-    // SAFETY: cache files are written to a fresh folder, synced before anyone is told of them, never written again and
-    // removed only by unlinking, which leaves existing maps intact.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(IndexError::io("map", path))?;
-    Ok(Buffer::from(bytes::Bytes::from_owner(map)))
+/// Checks the size of a file and, if it is small, its bytes; returns whether its bytes are known to be right.
+fn looked_at(path: &Path, sum: &FileSum) -> Result<bool> {
+    sum.check_size(path)?;
+    if sum.bytes > VERIFY_AT_ONCE {
+        return Ok(false);
+    }
+    sum.verify(path, &CancelToken::new())?;
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use anser_core::ChunkId;
+
     use super::*;
 
-    fn rows(n: usize) -> Vec<(ChunkId, Vec<f32>)> {
-        (0..n).map(|i| (ChunkId(i as u64 * 3), vec![i as f32, -1.0, 0.5])).collect()
+    const PARAMS: HnswParams = HnswParams { m: 8, ef_construction: 40, threads: 1, builder: GraphBuilder::HnswRs };
+
+    fn written(cache: &Path, name: &str, rows: u16) -> Segment {
+        let folder = cache.join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let mut writer = write_vectors(&folder, 2).unwrap();
+        for i in 0..rows {
+            let (sin, cos) = (f32::from(i) * 0.01).sin_cos();
+            writer.push(ChunkId(u64::from(i)), &[sin, cos]).unwrap();
+        }
+        Segment::complete((cache, name.into()), writer.finish().unwrap(), &PARAMS, &CancelToken::new()).unwrap()
     }
 
     #[test]
-    fn vectors_return_from_disk_as_they_were() {
+    fn a_segment_returns_with_its_graph_and_its_beam() {
         let dir = tempfile::tempdir().unwrap();
-        for count in [0, 1, 8192, 20_000] {
-            let rows = rows(count);
-            let vectors = write_vectors(dir.path(), 3, rows.iter().map(|(id, v)| (*id, v.as_slice()))).unwrap();
-            assert_eq!(vectors.len(), count);
-            assert!(vectors.iter().map(|(_, id, v)| (id, v)).eq(rows.iter().map(|(id, v)| (*id, v.as_slice()))));
-            if let Some(last) = count.checked_sub(1) {
-                assert_eq!(vectors.row(last), rows[last].1);
-                assert_eq!(vectors.find(rows[last].0), Some(last as u32));
-                assert_eq!(vectors.find(ChunkId(1)), None);
+        let made = written(dir.path(), "s", 600);
+        let json = serde_json::to_string(&made.files).unwrap();
+        let files: SegmentFiles = serde_json::from_str(&json).unwrap();
+        let opened = Segment::open(dir.path(), &files, 2).unwrap();
+        assert_eq!(opened.files, made.files);
+        assert!(opened.index.is_some() && opened.is_verified() && !opened.lacks_graph());
+        assert_eq!(opened.ef_for(0.95), made.ef_for(0.95));
+        assert!(opened.ef_for(0.9).unwrap() <= opened.ef_for(0.99).unwrap());
+        let on_disk: u64 =
+            std::fs::read_dir(dir.path().join("s")).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        assert_eq!(opened.mapped_bytes(), on_disk);
+        let small = written(dir.path(), "t", 40);
+        assert!(small.index.is_none() && !small.lacks_graph() && small.ef_for(0.9).is_none());
+    }
+
+    #[test]
+    fn damage_to_vectors_is_refused_and_damage_to_the_graph_costs_the_graph() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = written(dir.path(), "s", 600).files;
+        for name in [VECTORS_FILE, CODES_FILE, GRAPH_FILE] {
+            let path = dir.path().join("s").join(name);
+            let good = std::fs::read(&path).unwrap();
+            let mut flipped = good.clone();
+            flipped[good.len() / 2] ^= 1;
+            for bad in [Some(&good[..good.len() - 1]), Some(&flipped), None] {
+                std::fs::remove_file(&path).unwrap();
+                if let Some(bad) = bad {
+                    std::fs::write(&path, bad).unwrap();
+                }
+                let opened = Segment::open(dir.path(), &files, 2);
+                if name == VECTORS_FILE {
+                    assert!(opened.is_err());
+                } else {
+                    assert!(opened.unwrap().lacks_graph(), "{name}");
+                }
+                std::fs::write(&path, &good).unwrap();
             }
         }
+        assert!(Segment::open(dir.path(), &files, 3).is_err());
+        assert!(!Segment::open(dir.path(), &files, 2).unwrap().lacks_graph());
     }
 
     #[test]
-    fn damage_is_noticed() {
+    fn damage_that_was_not_looked_for_at_once_is_found_later() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("s")).unwrap();
-        let rows = rows(40);
-        let folder = dir.path().join("s");
-        let vectors = write_vectors(&folder, 3, rows.iter().map(|(id, v)| (*id, v.as_slice()))).unwrap();
-        let files = Segment::seal(dir.path(), "s".into(), Arc::new(vectors), None).unwrap().files;
-        assert_eq!(Segment::open(dir.path(), &files, 3).unwrap().vectors.len(), 40);
-        assert!(Segment::open(dir.path(), &files, 4).is_err());
-        let path = folder.join(VECTORS_FILE);
-        let good = std::fs::read(&path).unwrap();
-        for len in [0, 5, 10, 200, good.len() - 1] {
-            std::fs::write(&path, &good[..len]).unwrap();
-            assert!(Segment::open(dir.path(), &files, 3).is_err(), "length {len}");
-            assert!(read_vectors(&path, 3).is_err(), "length {len}");
+        let cancel = CancelToken::new();
+        for name in [VECTORS_FILE, CODES_FILE, GRAPH_FILE] {
+            let segment = written(dir.path(), name, 600);
+            segment.verified.store(false, Ordering::Release);
+            segment.verify(dir.path(), &cancel).unwrap();
+            assert!(segment.is_verified());
+            segment.verified.store(false, Ordering::Release);
+            let path = dir.path().join(name).join(name);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+            match segment.verify(dir.path(), &cancel).unwrap_err() {
+                Damage::Vectors(_) => assert_eq!(name, VECTORS_FILE),
+                Damage::Index(_) => assert_ne!(name, VECTORS_FILE),
+            }
+            assert!(!segment.is_verified() && segment.stripped().lacks_graph());
         }
-        let mut flipped = good.clone();
-        flipped[good.len() / 2] ^= 1;
-        std::fs::write(&path, &flipped).unwrap();
-        assert!(Segment::open(dir.path(), &files, 3).is_err());
     }
 }

@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use anser_core::{ChunkId, Embedding};
+use anser_core::ChunkId;
 use roaring::RoaringBitmap;
 
-use super::codes::Codes;
-use super::graph::{Graph, GraphQuery};
-use super::top::Top;
-use super::vectors::{Vectors, dot, wrong_dimension};
-use super::{AnnQuery, SearchMethod, Segment};
+use super::Segment;
+use super::tail::{Tail, live_rows, remove_from};
 use crate::Result;
-use crate::collection::{Allowed, FilterStrategy};
 
 /// A segment with the rows that were removed since it was written.
 #[derive(Debug, Clone)]
@@ -22,43 +18,22 @@ pub(crate) struct Part {
     pub(crate) removed: Arc<RoaringBitmap>,
 }
 
-/// Recent rows in memory with those that were removed since.
-#[derive(Debug, Clone)]
-struct TailBlock {
-    vectors: Arc<Vectors>,
-    removed: Arc<RoaringBitmap>,
-}
-
-/// What a search of a snapshot found, and how.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// Best first.
-    pub(crate) hits: Vec<(ChunkId, f32)>,
-    /// Whether graphs were walked.
-    pub(crate) method: SearchMethod,
-    /// The widest beam in a graph, when graphs were walked.
-    pub(crate) ef_search: Option<usize>,
-    /// How the allowed vectors were searched, when not all were allowed.
-    pub(crate) strategy: Option<FilterStrategy>,
-}
-
 /// Everything that can be searched at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     dimension: usize,
     /// The last change of the database that it reflects.
     seq: i64,
-    /// The cache generation that its segments come from.
-    generation: u64,
+    /// The manifest that its segments come from.
+    manifest: u64,
     segments: Vec<Part>,
-    /// Oldest first; sizes fall steeply, because small blocks are joined.
-    tail: Vec<TailBlock>,
+    tail: Tail,
 }
 
 impl Snapshot {
-    /// The segments of `generation`, which reflect changes up to `seq`, and no tail.
-    pub(crate) fn new(dimension: usize, generation: u64, seq: i64, segments: Vec<Part>) -> Self {
-        Self { dimension, seq, generation, segments, tail: Vec::new() }
+    /// The segments of the manifest numbered so, which reflect changes up to `seq`, and no tail.
+    pub(crate) fn new(dimension: usize, manifest: u64, seq: i64, segments: Vec<Part>) -> Self {
+        Self { dimension, seq, manifest, segments, tail: Tail::default() }
     }
 
     /// Numbers in a vector.
@@ -71,14 +46,19 @@ impl Snapshot {
         self.seq
     }
 
-    /// The cache generation that its segments come from.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    /// The number of the manifest that its segments come from.
+    pub(crate) fn manifest(&self) -> u64 {
+        self.manifest
     }
 
     /// The segments, oldest first.
     pub(crate) fn segments(&self) -> &[Part] {
         &self.segments
+    }
+
+    /// Recent rows.
+    pub(super) fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// Vectors that a search can find.
@@ -88,12 +68,29 @@ impl Snapshot {
 
     /// Vectors of the tail that a search can find.
     pub(crate) fn tail_len(&self) -> usize {
-        self.tail.iter().map(TailBlock::live).sum()
+        self.tail.len()
     }
 
     /// The rows of the tail that count, oldest first.
     pub(crate) fn tail_rows(&self) -> impl Iterator<Item = (ChunkId, &[f32])> {
-        self.tail.iter().flat_map(|b| live_rows(&b.vectors, &b.removed))
+        self.tail.rows()
+    }
+
+    /// Whether a search can find `id`.
+    pub(crate) fn holds(&self, id: ChunkId) -> bool {
+        let part = |p: &Part| p.segment.vectors.find(id).is_some_and(|row| !p.removed.contains(row));
+        self.segments.iter().any(part) || self.tail.holds(id)
+    }
+
+    /// Bytes that it keeps in memory: its tail and the lists of removed rows. Mapped files come on top.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let removed: u64 = self.segments.iter().map(|p| p.removed.serialized_size() as u64).sum();
+        self.tail.memory_bytes() + removed
+    }
+
+    /// Bytes of the files that it maps; the system keeps as much of them in memory as it sees fit.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.segments.iter().map(|p| p.segment.mapped_bytes()).sum()
     }
 
     /// The state after `removed` left and `added` (ascending by id) came, which reflects changes up to `seq`.
@@ -107,99 +104,38 @@ impl Snapshot {
         for part in &mut next.segments {
             remove_from(&part.segment.vectors, &mut part.removed, removed);
         }
-        for block in &mut next.tail {
-            remove_from(&block.vectors, &mut block.removed, removed);
-        }
-        let vectors = Vectors::from_rows(self.dimension, added)?;
-        if vectors.len() > 0 {
-            next.tail.push(TailBlock { vectors: Arc::new(vectors), removed: Arc::default() });
-        }
-        next.join_blocks()?;
+        next.tail.change(self.dimension, removed, added)?;
         Ok(next)
     }
 
-    /// Joins the newest blocks while the newer is at least half as large, so that there are few blocks and each row is
-    /// copied only a few times.
-    fn join_blocks(&mut self) -> Result<()> {
-        self.tail.retain(|b| b.live() > 0);
-        while let [.., older, newer] = self.tail.as_slice()
-            && newer.vectors.len() * 2 >= older.vectors.len()
-        {
-            let mut rows: Vec<(ChunkId, &[f32])> =
-                live_rows(&older.vectors, &older.removed).chain(live_rows(&newer.vectors, &newer.removed)).collect();
-            rows.sort_by_key(|(id, _)| *id);
-            let joined = Vectors::from_rows(self.dimension, rows.into_iter())?;
-            self.tail.truncate(self.tail.len() - 2);
-            self.tail.push(TailBlock { vectors: Arc::new(joined), removed: Arc::default() });
-        }
-        Ok(())
+    /// The state in which each segment is what `replace` makes of it; what it makes nothing of is missing.
+    pub(crate) fn with_segments(&self, replace: impl Fn(&Arc<Segment>) -> Option<Arc<Segment>>) -> Self {
+        let segments = self
+            .segments
+            .iter()
+            .filter_map(|part| Some(Part { segment: replace(&part.segment)?, removed: Arc::clone(&part.removed) }));
+        Self { segments: segments.collect(), ..self.clone() }
     }
 
-    /// The hits for `query`, best first, only chunks that are `allowed` where that is given. A query of another dimension
-    /// is `InvalidInput`.
-    pub(crate) fn search(&self, query: &Embedding, params: &AnnQuery, allowed: Option<&Allowed>) -> Result<Found> {
-        if query.dimension() != self.dimension {
-            return Err(wrong_dimension(query.dimension(), self.dimension));
-        }
-        let query = query.as_slice();
-        if let Some(allowed) = allowed {
-            let mut hits = self.scan(params.k, Some(&allowed.chunks), &|_, vector| Some(dot(query, vector)));
-            for (_, score) in &mut hits {
-                *score = score.clamp(-1.0, 1.0);
-            }
-            let strategy = Some(FilterStrategy::ExactScan);
-            return Ok(Found { hits, method: SearchMethod::Exact, ef_search: None, strategy });
-        }
-        let exact = params.exact.unwrap_or_else(|| self.len() < params.exact_below);
-        let k = params.k.min(self.len());
-        let ef = params.ef_search.unwrap_or(96).max(k);
-        let (mut method, mut ef_search) = (SearchMethod::Exact, None);
-        let mut top = Top::new(k);
-        for Part { segment, removed } in &self.segments {
-            match (&segment.graph, &segment.codes) {
-                (Some(graph), Some(codes)) if !exact => {
-                    (method, ef_search) = (SearchMethod::Hnsw, Some(ef));
-                    search_graph((graph, codes), &segment.vectors, query, (k, ef, removed), &mut top);
-                }
-                _ => scan(&segment.vectors, removed, query, &mut top),
-            }
-        }
-        for block in &self.tail {
-            scan(&block.vectors, &block.removed, query, &mut top);
-        }
-        let hits = top.into_best_first().into_iter().map(|s| (s.row, s.score.clamp(-1.0, 1.0))).collect();
-        Ok(Found { hits, method, ef_search, strategy: None })
+    /// The same state, as the manifest numbered so tells it.
+    pub(crate) fn renumbered(self, manifest: u64) -> Self {
+        Self { manifest, ..self }
     }
 
-    /// The `k` chunks with the highest scores, best first. Every vector is scored, or every one of the chunks `allowed`,
-    /// which ascend; what has no score is left out.
-    pub(crate) fn scan(
-        &self,
-        k: usize,
-        allowed: Option<&[ChunkId]>,
-        score: &dyn Fn(ChunkId, &[f32]) -> Option<f32>,
-    ) -> Vec<(ChunkId, f32)> {
-        let mut top = Top::new(k.min(self.len()));
-        let segments = self.segments.iter().map(|part| (&part.segment.vectors, &part.removed));
-        let tail = self.tail.iter().map(|block| (&block.vectors, &block.removed));
-        for (vectors, removed) in segments.chain(tail) {
-            let mut offer = |row: u32, id: ChunkId, vector: &[f32]| {
-                if !removed.contains(row)
-                    && let Some(score) = score(id, vector)
-                {
-                    top.offer(score, id);
-                }
-            };
-            match allowed {
-                None => vectors.iter().for_each(|(row, id, vector)| offer(row, id, vector)),
-                Some(allowed) => vectors.each_of(allowed, &mut offer),
-            }
-        }
-        top.into_best_first().into_iter().map(|s| (s.row, s.score)).collect()
+    /// The state in which `part` comes before the tail.
+    pub(crate) fn with_part(&self, part: Part) -> Self {
+        let mut next = self.clone();
+        next.segments.push(part);
+        next
     }
 }
 
 impl Part {
+    /// A segment of which every row counts.
+    pub(crate) fn whole(segment: Segment) -> Self {
+        Self { segment: Arc::new(segment), removed: Arc::default() }
+    }
+
     /// Rows that count.
     pub(crate) fn live(&self) -> usize {
         self.segment.vectors.len() - self.removed.len() as usize
@@ -208,46 +144,5 @@ impl Part {
     /// The rows that count, ascending by id.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (ChunkId, &[f32])> {
         live_rows(&self.segment.vectors, &self.removed)
-    }
-}
-
-impl TailBlock {
-    fn live(&self) -> usize {
-        self.vectors.len() - self.removed.len() as usize
-    }
-}
-
-fn live_rows<'a>(vectors: &'a Vectors, removed: &RoaringBitmap) -> impl Iterator<Item = (ChunkId, &'a [f32])> {
-    vectors.iter().filter(|(row, ..)| !removed.contains(*row)).map(|(_, id, vector)| (id, vector))
-}
-
-fn remove_from(vectors: &Vectors, removed: &mut Arc<RoaringBitmap>, ids: &[ChunkId]) {
-    let rows: Vec<u32> = ids.iter().filter_map(|id| vectors.find(*id)).collect();
-    if !rows.is_empty() {
-        Arc::make_mut(removed).extend(rows);
-    }
-}
-
-/// Compares `query` with every row that counts.
-fn scan(vectors: &Vectors, removed: &RoaringBitmap, query: &[f32], top: &mut Top<ChunkId>) {
-    for (row, id, vector) in vectors.iter() {
-        if removed.is_empty() || !removed.contains(row) {
-            top.offer(dot(query, vector), id);
-        }
-    }
-}
-
-/// Offers what the graph finds with a beam of `ef`.
-fn search_graph(
-    (graph, codes): (&Graph, &Codes),
-    vectors: &Vectors,
-    vector: &[f32],
-    (k, ef, removed): (usize, usize, &RoaringBitmap),
-    top: &mut Top<ChunkId>,
-) {
-    for found in graph.search(vectors, codes, &GraphQuery { vector, top: k, ef, removed, allowed: None }) {
-        if let Some(id) = vectors.id(found.row as usize) {
-            top.offer(found.score, id);
-        }
     }
 }

@@ -1,9 +1,7 @@
 //! Rows of f32 vectors with their chunk ids, in memory or memory-mapped, and the dot product that compares them.
 
 use anser_core::{ChunkId, Embedding};
-use arrow::array::{Array, AsArray, FixedSizeListArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::{Float32Type, UInt64Type};
 
 use crate::{IndexError, Result};
 
@@ -64,31 +62,30 @@ impl Vectors {
         Ok(Self { dimension, rows, shift: usize::BITS - 1, blocks: vec![block] })
     }
 
-    /// Rows of Arrow batches with a `UInt64` and a `FixedSizeList<Float32>` column, without copying them. Every batch
-    /// but the last must hold `1 << shift` rows.
-    pub(crate) fn from_batches(dimension: usize, shift: u32, batches: &[RecordBatch]) -> Result<Self> {
+    /// Rows of finished blocks of ids with their numbers, without copying them. Every block but the last must hold
+    /// `1 << shift` rows.
+    pub(crate) fn from_blocks(
+        dimension: usize,
+        shift: u32,
+        parts: Vec<(ScalarBuffer<u64>, ScalarBuffer<f32>)>,
+    ) -> Result<Self> {
         let wrong = |reason: String| IndexError::corrupt("vector batch", reason);
-        let mut blocks = Vec::with_capacity(batches.len());
+        let mut blocks = Vec::with_capacity(parts.len());
         let mut rows = 0usize;
         let mut last_id = None;
-        for batch in batches {
-            let ids = batch.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(|| wrong("no ids".into()))?;
-            let lists: &FixedSizeListArray =
-                batch.column(1).as_fixed_size_list_opt().ok_or_else(|| wrong("no vectors".into()))?;
-            let values =
-                lists.values().as_primitive_opt::<Float32Type>().ok_or_else(|| wrong("vectors are not f32".into()))?;
+        for (ids, values) in parts {
             let count = ids.len();
             if rows.trailing_zeros() < shift && rows != 0 {
                 return Err(wrong("a batch before the last is not full".into()));
             }
-            if count > 1 << shift || values.len() != count * dimension || ids.null_count() + values.null_count() > 0 {
+            if count > 1 << shift || values.len() != count * dimension {
                 return Err(wrong(format!("{count} ids do not fit {} numbers of {dimension} each", values.len())));
             }
-            if !ids.values().iter().all(|id| last_id.replace(*id).is_none_or(|last| last < *id)) {
+            if !ids.iter().all(|id| last_id.replace(*id).is_none_or(|last| last < *id)) {
                 return Err(wrong("its ids do not ascend".into()));
             }
             rows += count;
-            blocks.push(Block { ids: ids.values().clone(), values: values.values().clone() });
+            blocks.push(Block { ids, values });
         }
         Ok(Self { dimension, rows, shift, blocks })
     }
@@ -125,6 +122,28 @@ impl Vectors {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, ChunkId, &[f32])> {
         let rows = self.blocks.iter().flat_map(|b| b.ids.iter().zip(b.values.chunks_exact(self.dimension)));
         rows.enumerate().map(|(row, (id, vector))| (row as u32, ChunkId(*id), vector))
+    }
+
+    /// The rows that hold one of `wanted`, which ascend. Few are looked up, many are met on the way through all ids.
+    pub(crate) fn rows_of(&self, wanted: &[ChunkId]) -> Vec<u32> {
+        if wanted.len() < self.rows / LOOKUP_BELOW {
+            return wanted.iter().filter_map(|id| self.find(*id)).collect();
+        }
+        let first = self.id(0).map_or(0, |id| wanted.partition_point(|w| *w < id));
+        let mut wanted = wanted.get(first..).unwrap_or(&[]).iter().peekable();
+        let mut found = Vec::with_capacity(wanted.len().min(self.rows));
+        for (row, id) in self.blocks.iter().flat_map(|b| b.ids.iter()).enumerate() {
+            while wanted.next_if(|next| next.0 < *id).is_some() {}
+            if wanted.next_if(|next| next.0 == *id).is_some() {
+                found.push(row as u32);
+            }
+        }
+        found
+    }
+
+    /// Bytes of its rows, in memory or mapped.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        (self.rows * (self.dimension * size_of::<f32>() + size_of::<u64>())) as u64
     }
 
     /// Shows `each` the rows of the chunks `wanted`, which ascend, in order. Few are looked up, many are met on the way
@@ -219,6 +238,9 @@ mod tests {
                 assert_eq!((id.0, vector[0].to_bits()), (u64::from(row) * 2, (row as f32).to_bits()));
                 met.push(id);
             });
+            assert!(
+                vectors.rows_of(&wanted).iter().map(|row| vectors.id(*row as usize).unwrap()).eq(met.iter().copied())
+            );
             let there: Vec<ChunkId> = wanted.into_iter().filter(|id| id.0 % 2 == 0 && id.0 < 1000).collect();
             assert_eq!(met, there);
         }
