@@ -31,7 +31,7 @@ impl Collection {
         let database = self.database()?;
         let bytes_before = disk_bytes(&self.folder);
         progress.start("compacting", Some(3), ProgressUnit::Items);
-        self.upkeep.seal(true)?;
+        self.upkeep.compact(cancel)?;
         progress.set(1);
         cancel.check()?;
         self.remove_unsearched_caches()?;
