@@ -40,4 +40,4 @@ pub use rows::{
     RmsNorm, RmsNormBackward, Rotary, gated_unit, gated_unit_backward, rms_norm, rms_norm_backward,
     rms_norm_weight_gradient, rotate, weigh_rows,
 };
-pub use vectors::{ByteRows, dot_byte_rows, dot_f32, dot_i8, prefetch};
+pub use vectors::{ByteRows, compare_byte_rows, dot_byte_rows, dot_f32, dot_i8, prefetch};

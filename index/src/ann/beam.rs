@@ -15,9 +15,11 @@ pub(super) trait Scorer {
 pub(super) struct Scratch {
     /// One bit per row.
     seen: Vec<u64>,
-    rows: usize,
-    /// Neighbours that were not seen before, and their scores.
-    pub(super) fresh: Vec<u32>,
+    rows: u32,
+    /// The first `count` are the rows collected last; the others are left from before.
+    fresh: Vec<u32>,
+    count: usize,
+    /// Scores of the rows collected last.
     pub(super) scores: Vec<f32>,
     beam: Vec<u64>,
 }
@@ -27,7 +29,7 @@ impl Scratch {
     pub(super) fn begin(&mut self, rows: usize) {
         self.seen.clear();
         self.seen.resize(rows.div_ceil(64), 0);
-        self.rows = rows;
+        self.rows = rows.min(u32::MAX as usize) as u32;
     }
 
     /// Marks `row`; false when it was marked before or is no row.
@@ -35,7 +37,7 @@ impl Scratch {
     pub(super) fn mark(&mut self, row: u32) -> bool {
         let (word, bit) = (row as usize / 64, 1u64 << (row % 64));
         match self.seen.get_mut(word) {
-            Some(w) if *w & bit == 0 && (row as usize) < self.rows => {
+            Some(w) if *w & bit == 0 && row < self.rows => {
                 *w |= bit;
                 true
             }
@@ -43,13 +45,25 @@ impl Scratch {
         }
     }
 
-    /// Collects those of `rows` that were not seen before.
+    /// Collects those of the rows in `pieces` that were not seen before; each piece ends at the first number of no row.
     #[inline]
-    pub(super) fn collect_fresh<'a>(&mut self, rows: impl Iterator<Item = &'a u32>) {
-        self.fresh.clear();
-        for row in rows {
-            if self.mark(*row) {
-                self.fresh.push(*row);
+    pub(super) fn collect_fresh(&mut self, pieces: [&[u32]; 2]) {
+        let room = pieces[0].len() + pieces[1].len();
+        if self.fresh.len() < room {
+            self.fresh.resize(room, 0);
+        }
+        self.count = 0;
+        for piece in pieces {
+            for row in piece {
+                let (word, bit) = (row / 64, row % 64);
+                let Some(seen) = self.seen.get_mut(word as usize).filter(|_| *row < self.rows) else { break };
+                // Whether a row was seen cannot be foretold, so nothing depends on it but where the next one goes.
+                let new = !(*seen >> bit) & 1;
+                *seen |= 1 << bit;
+                if let Some(place) = self.fresh.get_mut(self.count) {
+                    *place = *row;
+                }
+                self.count += new as usize;
             }
         }
     }
@@ -57,7 +71,12 @@ impl Scratch {
     /// Scores what was collected.
     #[inline]
     pub(super) fn score_fresh(&mut self, scorer: &impl Scorer) {
-        scorer.score(&self.fresh, &mut self.scores);
+        scorer.score(self.fresh.get(..self.count).unwrap_or(&[]), &mut self.scores);
+    }
+
+    /// The rows collected last, with their scores.
+    pub(super) fn scored(&self) -> impl Iterator<Item = Scored> + '_ {
+        self.fresh.iter().zip(&self.scores).map(|(row, score)| Scored { score: *score, row: *row })
     }
 
     /// The `ef` best rows that a walk from `starts` meets, best first. It goes on from the best row whose links were not
@@ -88,8 +107,7 @@ impl Scratch {
                 prefetch(near(row_of(*after))[0]);
             }
             next += 1;
-            let [first, second] = near(row);
-            self.collect_fresh(first.iter().chain(second));
+            self.collect_fresh(near(row));
             self.score_fresh(scorer);
             for (row, score) in self.fresh.iter().zip(&self.scores) {
                 let at = keep(&mut self.beam, key(Scored { score: *score, row: *row }), ef);

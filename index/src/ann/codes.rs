@@ -3,7 +3,7 @@
 //! A row x is kept as a scale s and bytes c + 128 with c in [-127, 127], so that s·c is close to x. Products of unsigned
 //! with signed bytes are one instruction; the 128 comes off as one number per query, 128 times the sum of its bytes.
 
-use anser_kernels::{ByteRows, InstructionSet, dot_byte_rows};
+use anser_kernels::{ByteRows, InstructionSet, compare_byte_rows, dot_byte_rows};
 use arrow::buffer::{Buffer, ScalarBuffer};
 
 use super::vectors::{Vectors, dot};
@@ -143,30 +143,39 @@ impl Codes {
         CodedQuery { bytes, scale, offset, loss }
     }
 
-    /// The code of `row` as a query, so that rows can be compared with rows.
-    pub(crate) fn query_of(&self, row: u32) -> CodedQuery {
-        let mut query = CodedQuery { bytes: Vec::new(), scale: 0.0, offset: 0, loss: 0.0 };
-        self.assign(&mut query, row);
-        query
-    }
-
-    /// Turns `query` into the code of `row`.
-    pub(crate) fn assign(&self, query: &mut CodedQuery, row: u32) {
-        query.bytes.clear();
-        query.bytes.extend(self.rows().row(row).unwrap_or(&[]).iter().map(|byte| byte.wrapping_sub(ZERO) as i8));
-        query.offset = i32::from(ZERO) * query.bytes.iter().map(|byte| i32::from(*byte)).sum::<i32>();
-        query.scale = self.scales.get(row as usize).copied().unwrap_or(0.0);
-    }
-
     /// Approximate dot products of `query` with `rows`, one after the other in `out`; a row that does not exist scores
     /// minus infinity.
     pub(crate) fn score(&self, query: &CodedQuery, rows: &[u32], out: &mut Vec<f32>) {
+        let products = |rows: &[u32], sums: &mut [i32]| {
+            dot_byte_rows(self.instructions, self.rows(), &query.bytes, rows, sums);
+        };
+        self.scaled((query.scale, query.offset), rows, products, out);
+    }
+
+    /// The same for the code of `row` as the query.
+    pub(crate) fn compare(&self, row: u32, rows: &[u32], out: &mut Vec<f32>) {
+        let products = |rows: &[u32], sums: &mut [i32]| {
+            compare_byte_rows(self.instructions, self.rows(), row, rows, sums);
+        };
+        let scale = self.scales.get(row as usize).copied().unwrap_or(0.0);
+        self.scaled((scale, 0), rows, products, out);
+    }
+
+    #[inline]
+    fn scaled(
+        &self,
+        (scale, offset): (f32, i32),
+        rows: &[u32],
+        products: impl Fn(&[u32], &mut [i32]),
+        out: &mut Vec<f32>,
+    ) {
         let mut sums = [0; TOGETHER];
         out.clear();
         for rows in rows.chunks(TOGETHER) {
-            dot_byte_rows(self.instructions, self.rows(), &query.bytes, rows, &mut sums[..rows.len()]);
-            out.extend(rows.iter().zip(&sums).map(|(row, sum)| match self.scales.get(*row as usize) {
-                Some(scale) => sum.wrapping_sub(query.offset) as f32 * (query.scale * scale),
+            let sums = &mut sums[..rows.len()];
+            products(rows, sums);
+            out.extend(rows.iter().zip(sums).map(|(row, sum)| match self.scales.get(*row as usize) {
+                Some(other) => sum.wrapping_sub(offset) as f32 * (scale * other),
                 None => f32::NEG_INFINITY,
             }));
         }

@@ -13,10 +13,9 @@ use rayon::prelude::*;
 
 use super::beam::{Scorer, Scratch};
 use super::builder::HnswParams;
-use super::codes::{CodedQuery, Codes};
+use super::codes::Codes;
 use super::graph::Adjacency;
 use super::top::Scored;
-use super::walk::ByCodes;
 use crate::Result;
 
 /// A place without a link.
@@ -30,6 +29,19 @@ const TASK_TARGETS: usize = 64;
 /// Most layers above the lowest.
 const MAX_UPPER: usize = 15;
 
+/// Scores by the code of a row.
+struct ByRow<'a> {
+    codes: &'a Codes,
+    row: u32,
+}
+
+impl Scorer for ByRow<'_> {
+    #[inline]
+    fn score(&self, rows: &[u32], out: &mut Vec<f32>) {
+        self.codes.compare(self.row, rows, out);
+    }
+}
+
 /// The links of one layer while it grows: the same number of places for each row in it.
 struct Layer {
     /// Rows keep at most so many links.
@@ -42,7 +54,7 @@ struct Layer {
 /// A new link from `from` to `to`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Link {
-    /// Place of the row it starts at in its layer.
+    /// Where the links of the row it starts at stand in its layer.
     at: u32,
     to: u32,
 }
@@ -52,7 +64,7 @@ struct Growing<'a> {
     codes: &'a Codes,
     /// Rows in the order in which they are linked: those of many layers come first.
     order: &'a [u32],
-    /// The place of a row in `order`, which is its place in every layer too.
+    /// The place of a row in `order`, which is where its links stand in the layers above the lowest.
     places: &'a [u32],
     layers: Vec<Layer>,
 }
@@ -75,7 +87,7 @@ pub(crate) fn link(codes: &Codes, nodes: &[u32], params: &HnswParams, cancel: &C
     }
     let layers = (0..=upper_of(0)).map(|layer| {
         let count = order.partition_point(|(under, ..)| MAX_UPPER - under >= layer);
-        let most = if layer == 0 { 2 * params.m } else { params.m };
+        let (count, most) = if layer == 0 { (codes.len(), 2 * params.m) } else { (count, params.m) };
         let places = most + most / 2;
         Layer { most, places, links: vec![NOBODY; count * places] }
     });
@@ -110,13 +122,13 @@ impl Growing<'_> {
     /// The neighbours that `row` gets in each of its layers, the lowest first.
     fn neighbours(&self, row: u32, upper: usize, params: &HnswParams) -> Vec<Vec<u32>> {
         WORK.with_borrow_mut(|Work { scratch, choice }| {
-            let scorer = ByCodes { codes: self.codes, query: self.codes.query_of(row) };
+            let scorer = ByRow { codes: self.codes, row };
             let mut found = vec![Vec::new(); upper + 1];
             let entry = self.order[0];
             scorer.score(&[entry], &mut scratch.scores);
             let mut starts = vec![Scored { row: entry, score: scratch.scores[0] }];
             for (at, layer) in self.layers.iter().enumerate().rev() {
-                let near = |row: u32| [layer.of(self.places[row as usize]), &[][..]];
+                let near = |row: u32| [layer.of(self.place(at, row)), &[][..]];
                 scratch.begin(self.codes.len());
                 let beam = if at > upper { 1 } else { params.ef_construction };
                 starts = scratch.nearest(&scorer, near, &starts, beam).collect();
@@ -128,58 +140,65 @@ impl Growing<'_> {
         })
     }
 
+    /// Where the links of `row` stand in a layer: in the lowest, where all rows are, row after row.
+    #[inline]
+    fn place(&self, layer: usize, row: u32) -> u32 {
+        if layer == 0 { row } else { self.places[row as usize] }
+    }
+
     /// Adds the links that the rows from place `start` on have `found`, and links back.
     fn add(&mut self, start: usize, found: &[Vec<Vec<u32>>]) {
-        let (codes, order) = (self.codes, self.order);
-        for (at, layer) in self.layers.iter_mut().enumerate() {
+        for at in 0..self.layers.len() {
             let mut back = Vec::new();
-            for (place, rows) in (start..).zip(found) {
+            for (row, rows) in self.order[start..].iter().zip(found) {
                 let Some(rows) = rows.get(at) else { continue };
-                let from = layer.places * place;
-                layer.links[from..from + rows.len()].copy_from_slice(rows);
-                back.extend(rows.iter().map(|row| Link { at: self.places[*row as usize], to: order[place] }));
+                let from = self.place(at, *row) as usize * self.layers[at].places;
+                self.layers[at].links[from..from + rows.len()].copy_from_slice(rows);
+                back.extend(rows.iter().map(|other| Link { at: self.place(at, *other), to: *row }));
             }
             back.par_sort_unstable();
             let groups: Vec<&[Link]> = back.chunk_by(|a, b| a.at == b.at).collect();
-            layer.add_back(codes, order, &groups);
+            let rows = if at == 0 { &[] } else { self.order };
+            let layer = &mut self.layers[at];
+            add_back((self.codes, rows, layer.most, layer.places), &mut layer.links, 0, &groups);
         }
     }
 
     /// Chooses from what piled up.
     fn finish(mut self) -> Vec<Adjacency> {
         let (codes, order) = (self.codes, self.order);
-        let layers = self.layers.iter_mut().map(|layer| {
-            let (most, places) = (layer.most, layer.places);
-            let rows = layer.links.par_chunks_mut(places).zip(order);
-            let mut nodes: Adjacency = rows
-                .map(|(links, row)| {
-                    WORK.with_borrow_mut(|work| work.choice.shrink(codes, *row, links, most));
-                    (*row, linked(links).to_vec())
-                })
-                .collect();
+        let mut all = Vec::with_capacity(self.layers.len());
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            let rows = order.iter().take_while(|row| at == 0 || (self.places[**row as usize] as usize) < layer.rows());
+            let mut nodes: Adjacency = rows.map(|row| (*row, Vec::new())).collect();
             nodes.par_sort_unstable_by_key(|(row, _)| *row);
-            nodes
-        });
-        layers.collect()
+            let place = |row: u32| if at == 0 { row } else { self.places[row as usize] };
+            nodes.par_iter_mut().for_each(|(row, links)| {
+                links.extend(layer.of(place(*row)).iter().take_while(|row| **row != NOBODY));
+                WORK.with_borrow_mut(|work| work.choice.shrink(codes, *row, links, layer.most));
+            });
+            all.push(nodes);
+        }
+        all
     }
 }
 
 impl Layer {
-    /// The links of the row in `place`.
+    /// The links in `place`, with [`NOBODY`] where there are fewer.
     #[inline]
     fn of(&self, place: u32) -> &[u32] {
         let start = place as usize * self.places;
-        self.links.get(start..start + self.places).map_or(&[], linked)
+        self.links.get(start..start + self.places).unwrap_or(&[])
     }
 
-    /// Adds new links to rows that are linked already; groups ascend by the row's place.
-    fn add_back(&mut self, codes: &Codes, order: &[u32], groups: &[&[Link]]) {
-        add_within((codes, order, self.most, self.places), &mut self.links, 0, groups);
+    fn rows(&self) -> usize {
+        self.links.len() / self.places
     }
 }
 
-/// Adds `groups` to `links`, which begin with those of the row in place `first`.
-fn add_within(
+/// Adds `groups`, which ascend, to `links`, which begin with those in place `first`. `order` has the rows of the places; when
+/// it is empty they are the places themselves.
+fn add_back(
     shared: (&Codes, &[u32], usize, usize),
     links: &mut [u32],
     first: usize,
@@ -190,7 +209,7 @@ fn add_within(
         let (left, right) = groups.split_at(groups.len() / 2);
         let middle = right[0][0].at as usize;
         let (low, high) = links.split_at_mut((middle - first) * places);
-        rayon::join(|| add_within(shared, low, first, left), || add_within(shared, high, middle, right));
+        rayon::join(|| add_back(shared, low, first, left), || add_back(shared, high, middle, right));
         return;
     }
     WORK.with_borrow_mut(|Work { choice, .. }| {
@@ -205,7 +224,8 @@ fn add_within(
                 }
             } else {
                 let all: Vec<u32> = links[..had].iter().copied().chain(group.iter().map(|link| link.to)).collect();
-                choice.replace(codes, order[place], (&all, links), most);
+                let row = order.get(place).copied().unwrap_or(place as u32);
+                choice.replace(codes, row, (&all, links), most);
             }
         }
     });
@@ -222,7 +242,6 @@ fn linked(links: &[u32]) -> &[u32] {
 #[derive(Default)]
 struct Choice {
     chosen: Vec<u32>,
-    query: Option<CodedQuery>,
     scores: Vec<f32>,
     ranked: Vec<Scored>,
 }
@@ -236,11 +255,9 @@ impl Choice {
             if self.chosen.len() >= most {
                 break;
             }
-            let query = self.query.get_or_insert_with(|| codes.query_of(candidate.row));
-            codes.assign(query, candidate.row);
             let mut apart = true;
             for chosen in self.chosen.chunks(4) {
-                codes.score(query, chosen, &mut self.scores);
+                codes.compare(candidate.row, chosen, &mut self.scores);
                 if self.scores.iter().any(|score| *score > candidate.score) {
                     apart = false;
                     break;
@@ -255,8 +272,7 @@ impl Choice {
 
     /// Puts the choice of `all` neighbours of `row` in `links`.
     fn replace(&mut self, codes: &Codes, row: u32, (all, links): (&[u32], &mut [u32]), most: usize) {
-        let query = codes.query_of(row);
-        codes.score(&query, all, &mut self.scores);
+        codes.compare(row, all, &mut self.scores);
         let mut ranked = std::mem::take(&mut self.ranked);
         ranked.clear();
         ranked.extend(all.iter().zip(&self.scores).map(|(row, score)| Scored { row: *row, score: *score }));
@@ -269,10 +285,11 @@ impl Choice {
     }
 
     /// Leaves at most `most` links of `row`.
-    fn shrink(&mut self, codes: &Codes, row: u32, links: &mut [u32], most: usize) {
-        let all = linked(links).to_vec();
-        if all.len() > most {
+    fn shrink(&mut self, codes: &Codes, row: u32, links: &mut Vec<u32>, most: usize) {
+        if links.len() > most {
+            let all = links.clone();
             self.replace(codes, row, (&all, links), most);
+            links.truncate(linked(links).len());
         }
     }
 }

@@ -152,10 +152,9 @@ fn nearest_that_count(
         if found.len() >= ef && found.peek().is_some_and(|worst| candidate < worst.0) {
             break;
         }
-        scratch.collect_fresh(graph.near(candidate.row).iter().chain(graph.more(candidate.row)));
+        scratch.collect_fresh([graph.near(candidate.row), graph.more(candidate.row)]);
         scratch.score_fresh(scorer);
-        for (row, score) in scratch.fresh.iter().zip(&scratch.scores) {
-            let next = Scored { row: *row, score: *score };
+        for next in scratch.scored() {
             if found.len() >= ef && found.peek().is_some_and(|worst| next < worst.0) {
                 continue;
             }

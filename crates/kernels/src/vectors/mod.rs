@@ -64,6 +64,16 @@ versions! {
     fn dot_bytes_widened(row: &[u8], query: &[i8]) -> i32 = dot_bytes_body
 }
 
+#[inline(always)]
+fn dot_centred_body<const FMA: bool>(a: &[u8], b: &[u8]) -> i32 {
+    a.iter().zip(b).map(|(a, b)| (i32::from(*a) - 128) * (i32::from(*b) - 128)).sum()
+}
+
+versions! {
+    /// Dot product of bytes that stand for 128 less.
+    fn dot_centred(a: &[u8], b: &[u8]) -> i32 = dot_centred_body
+}
+
 /// Rows of unsigned bytes, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub struct ByteRows<'a> {
@@ -96,13 +106,40 @@ pub fn dot_byte_rows(set: InstructionSet, rows: ByteRows<'_>, query: &[i8], want
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an instruction set exists only where the processor has it.
         #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]
-        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::dot_byte_rows(rows, query, wanted, out) },
+        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::products::<false>(rows, unsigned(query), wanted, out) },
         _ => {
             for (row, out) in wanted.iter().zip(out) {
                 *out = rows.row(*row).map_or(i32::MIN, |row| dot_bytes_widened(set, row, query));
             }
         }
     }
+}
+
+/// Products of `row` with the rows `wanted` when a byte x stands for x - 128, in `out` as [`dot_byte_rows`] does; only a
+/// row that does not exist gets [`i32::MIN`].
+pub fn compare_byte_rows(set: InstructionSet, rows: ByteRows<'_>, row: u32, wanted: &[u32], out: &mut [i32]) {
+    let count = wanted.len().min(out.len());
+    let (wanted, out) = (&wanted[..count], &mut out[..count]);
+    let Some(query) = rows.row(row) else { return out.fill(i32::MIN) };
+    match set.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an instruction set exists only where the processor has it.
+        #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]
+        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::products::<true>(rows, query, wanted, out) },
+        _ => {
+            for (row, out) in wanted.iter().zip(out) {
+                *out = rows.row(*row).map_or(i32::MIN, |row| dot_centred(set, row, query));
+            }
+        }
+    }
+}
+
+/// The same bits as unsigned bytes.
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "the standard library has no safe way to see signed bytes as unsigned ones")]
+fn unsigned(bytes: &[i8]) -> &[u8] {
+    // SAFETY: both have the same size and alignment, and every bit pattern is a number of either.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
 }
 
 /// Asks for the memory of `numbers` without waiting for it.

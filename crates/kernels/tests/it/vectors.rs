@@ -1,6 +1,6 @@
 //! Products of vectors.
 
-use anser_kernels::{ByteRows, InstructionSet, dot_byte_rows, dot_f32, dot_i8, prefetch};
+use anser_kernels::{ByteRows, InstructionSet, compare_byte_rows, dot_byte_rows, dot_f32, dot_i8, prefetch};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -64,6 +64,16 @@ proptest! {
                 dot_byte_rows(set, ByteRows::new(&bytes, stride), &query, &wanted, &mut other);
                 prop_assert!(other.iter().zip(&expected).all(|(a, b)| a == b));
                 prop_assert!(other.iter().skip(expected.len()).all(|untouched| *untouched == 7));
+            }
+            for row in 0..count as u32 + 1 {
+                compare_byte_rows(set, ByteRows::new(&bytes, stride), row, &wanted, &mut out);
+                let centred = |row: u32| bytes[row as usize * stride..].iter().take(stride).map(|x| i32::from(*x) - 128);
+                let there = |row: u32| (row as usize) < count;
+                let expected = wanted.iter().map(|other| match there(row) && there(*other) {
+                    true => centred(row).zip(centred(*other)).map(|(a, b)| a * b).sum(),
+                    false => i32::MIN,
+                });
+                prop_assert!(out.iter().copied().eq(expected), "row {} on {}", row, set.name());
             }
             let signed: Vec<i8> = bytes.iter().take(query.len()).map(|byte| byte.wrapping_sub(128) as i8).collect();
             let plain: i64 = signed.iter().zip(&query).map(|(a, b)| i64::from(*a) * i64::from(*b)).sum();
