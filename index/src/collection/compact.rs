@@ -35,6 +35,7 @@ impl Collection {
         progress.set(1);
         cancel.check()?;
         self.remove_unsearched_caches()?;
+        self.keywords.compact(database, cancel)?;
         progress.set(2);
         let erased = database.compact(cancel)?;
         progress.set(3);

@@ -27,6 +27,7 @@ pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
 pub use self::reembed::{Overlap, Reembedding};
 use crate::ann::Snapshot;
 use crate::cache::Cache;
+use crate::keyword::Keywords;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
 use crate::upkeep::Upkeep;
 use crate::{Filter, IndexError, IndexOptions, Result, SearchSettings};
@@ -44,6 +45,7 @@ pub struct Collection {
     file: Option<FileIdentity>,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) allowed: AllowedCache,
+    pub(crate) keywords: Arc<Keywords>,
     deleted: AtomicBool,
     sealer: Mutex<Option<JoinHandle<()>>>,
     reclaimer: Mutex<Option<JoinHandle<()>>>,
@@ -56,6 +58,7 @@ impl Collection {
         let cache = Cache::new(folder, database.identity());
         let upkeep = Arc::new(Upkeep::open(database, cache, options.clone())?);
         let allowed = AllowedCache::new(folder, &upkeep);
+        let keywords = Arc::new(Keywords::new(folder, &upkeep.database.identity().id));
         let (name, folder) = (name.to_owned(), folder.to_path_buf());
         let file = file_identity(&folder.join(DATABASE_FILE));
         let collection = Self {
@@ -64,6 +67,7 @@ impl Collection {
             file,
             upkeep,
             allowed,
+            keywords,
             deleted: AtomicBool::new(false),
             sealer: Mutex::default(),
             reclaimer: Mutex::default(),
@@ -231,6 +235,7 @@ impl Collection {
     /// Stops background work.
     pub(crate) fn stop(&self) {
         self.upkeep.closing.cancel();
+        self.keywords.stop();
         for background in [&self.sealer, &self.reclaimer] {
             if let Some(thread) = background.lock().take()
                 && thread.join().is_err()
@@ -251,7 +256,10 @@ impl Collection {
     /// Takes up what was just committed. A failure does not undo the commit: the next search tries again and reports it.
     fn note_changes(&self) {
         match self.upkeep.catch_up_now() {
-            Ok(snapshot) => self.seal_when_due(&snapshot),
+            Ok(snapshot) => {
+                self.seal_when_due(&snapshot);
+                self.keywords.keep_up(&self.upkeep, snapshot.seq());
+            }
             Err(e) => tracing::warn!(collection = %self.name, error = %e, "stored, but not yet searchable"),
         }
     }
