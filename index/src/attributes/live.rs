@@ -90,6 +90,7 @@ impl LiveColumns {
         }
         let columns = self.upkeep.database.reader()?.transact(|connection| self.at(connection))?;
         self.write_when_due(&columns);
+        self.close();
         Ok(())
     }
 
