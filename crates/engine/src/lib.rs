@@ -9,6 +9,7 @@ mod answer;
 mod chart;
 pub mod classify;
 pub mod cluster;
+mod compaction;
 mod control;
 mod deletion;
 pub mod diversity;
@@ -36,7 +37,7 @@ mod table;
 mod tuning;
 
 pub use analysis::{Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, JobResult, ResultFormat};
-pub use anser_index::{Collection, CollectionInfo, IndexOptions, SearchExplain, SearchMethod};
+pub use anser_index::{Collection, CollectionInfo, Compaction, IndexOptions, Overlap, SearchExplain, SearchMethod};
 pub use anser_index::{Filter, FilterExplain, FilterPlace, UnknownKey};
 pub use anser_index::{Fusion, FusionMethod, SearchMode, SearchSettings};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};
@@ -60,7 +61,7 @@ pub use evaluate::{
     JudgedQuery, MethodFigures, Remark, RetrievalComparison, RetrievalEvaluation, RetrievalMethod, RetrievalMiss,
     RetrievalOptions, RetrievalQuery, RetrievalTestSet, RetrievalTuning, TestSetRemarks, TunedChoice, TuningPoint,
 };
-pub use export::{ExportOptions, ExportReport};
+pub use export::{Export, ExportOptions, ExportReport};
 pub use files::{FilePurpose, FileStatus, FileUpload, StoredFile};
 pub use ingest::{
     AttributeField, ExternalVectors, FieldMapping, FileFormat, IngestOptions, IngestReport, LISTED_ROW_ERRORS,

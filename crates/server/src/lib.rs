@@ -12,6 +12,7 @@ mod generation;
 mod metrics;
 mod middleware;
 mod options;
+mod pieces;
 mod router;
 mod routes;
 mod serve;

@@ -14,7 +14,7 @@ use crate::ServerOptions;
 use crate::error::ApiError;
 use crate::middleware::{access, admission, observe};
 use crate::routes::{
-    answers, chat, cluster, collections, completions, documents, embeddings, files, fine_tuning, health, jobs, models,
+    answers, chat, cluster, collections, completions, documents, embeddings, export, files, fine_tuning, health, jobs, models,
     moderations, page, predictors, recommend, responses, search,
 };
 use crate::state::{App, AppState};
@@ -59,6 +59,7 @@ fn api_routes() -> Vec<(&'static str, MethodRouter<AppState>)> {
         ("/v1/collections/{name}/jobs", post(jobs::create_for_collection)),
         ("/v1/collections", get(collections::list).post(collections::create)),
         ("/v1/collections/{name}", get(collections::get).delete(collections::delete)),
+        ("/v1/collections/{name}/export", get(export::export)),
         ("/v1/collections/{name}/documents", get(documents::list).post(documents::ingest)),
         (
             "/v1/collections/{name}/documents/delete",

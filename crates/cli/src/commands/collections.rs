@@ -3,10 +3,11 @@
 mod settings;
 
 use anser_core::NoProgress;
-use anser_engine::EngineError;
+use anser_engine::{Compaction, EngineError};
 use clap::Subcommand;
 use std::sync::Arc;
 
+use super::analysis::run_job;
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
@@ -14,10 +15,23 @@ use crate::terminal::{Terminal, bytes, confirm};
 
 /// Subcommands of `anser collections`.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  anser collections list\n  anser collections settings reviews --mode hybrid --vector-weight 0.7\n  anser collections delete reviews --yes")]
+#[command(
+    after_help = "Examples:\n  anser collections list\n  anser collections settings reviews --mode hybrid --vector-weight 0.7\n  anser collections compact reviews\n  anser collections delete reviews --yes"
+)]
 pub(crate) enum CollectionsCommand {
     /// All collections
     List,
+    /// Make an empty collection, for texts that the embedder reads or for vectors of your own
+    Create {
+        /// Its name
+        name: String,
+        /// Its documents bring vectors along, made by this model of yours
+        #[arg(long, value_name = "MODEL", requires = "dimension")]
+        vectors: Option<String>,
+        /// Numbers of each of those vectors
+        #[arg(long, value_name = "N", requires = "vectors")]
+        dimension: Option<usize>,
+    },
     /// One collection
     Show {
         /// Its name
@@ -25,6 +39,11 @@ pub(crate) enum CollectionsCommand {
     },
     /// Show or change how a collection is searched unless a search says otherwise
     Settings(settings::SettingsArgs),
+    /// Give the space of deleted documents back and erase them from every file
+    Compact {
+        /// Its name
+        name: String,
+    },
     /// Delete a collection with all it holds
     Delete {
         /// Its name
@@ -58,6 +77,18 @@ impl CollectionsCommand {
                 });
                 terminal.table(["name", "documents", "chunks", "disk", "embedder"], rows.collect())
             }
+            Self::Create { name, vectors, dimension } => {
+                let collection = match (vectors, dimension) {
+                    (Some(vectors), Some(dimension)) => engine.create_external_collection(name, vectors, *dimension)?,
+                    _ => engine.create_collection(name)?,
+                };
+                let info = collection.info().map_err(EngineError::from)?;
+                if terminal.is_json() {
+                    return terminal.json(&info);
+                }
+                let (model, dimension) = (&info.embedder.model, info.embedder.dimension);
+                terminal.line(format!("made {name} for vectors of {model} ({dimension} dimensions)"))
+            }
             Self::Show { name } => {
                 let info = engine.collection(name)?.info().map_err(EngineError::from)?;
                 if terminal.is_json() {
@@ -74,6 +105,20 @@ impl CollectionsCommand {
                 ))
             }
             Self::Settings(args) => args.run(&engine, terminal),
+            Self::Compact { name } => {
+                let id = engine.create_compaction_job(name)?.id;
+                let finished = run_job(engine, terminal, &id, &format!("{id}: compacting {name}"))?;
+                let done: Compaction = serde_json::from_value(finished.job.detail)?;
+                if terminal.is_json() {
+                    return terminal.json(&done);
+                }
+                let (before, after) = (bytes(done.bytes_before), bytes(done.bytes_after));
+                terminal.line(format!("{name} takes {after} instead of {before}"))?;
+                if done.erased {
+                    return Ok(());
+                }
+                terminal.line("somebody still reads an older state; what was deleted is erased once they are done")
+            }
             Self::Delete { name, yes } => {
                 let info = engine.collection(name)?.info().map_err(EngineError::from)?;
                 if !yes && !confirm(&format!("delete {name} with its {} documents?", info.documents))? {

@@ -12,6 +12,7 @@ mod diversity;
 mod doctor;
 mod duplicates;
 mod eval;
+mod export;
 mod files;
 mod ingest;
 mod jobs;
@@ -21,6 +22,7 @@ mod moderate;
 mod outliers;
 mod predictors;
 mod recommend;
+mod reembed;
 mod regress;
 mod search;
 mod serve;
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Serve(serve::ServeArgs),
     /// Read files into a collection
     Ingest(ingest::IngestArgs),
+    /// Write a collection's documents, and their vectors, into a file
+    Export(export::ExportArgs),
     /// Find the passages nearest to a query
     Search(search::SearchArgs),
     /// Answer a question from a collection, with citations
@@ -68,6 +72,8 @@ pub(crate) enum Command {
     /// List, show and delete collections
     #[command(subcommand)]
     Collections(collections::CollectionsCommand),
+    /// Make a collection's vectors anew by another model, beside its searches, or go back to those of before
+    Reembed(reembed::ReembedArgs),
     /// List, download and remove models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -99,6 +105,7 @@ impl Command {
             Self::Serve(args) => args.run(settings, terminal),
             Self::Ingest(args) => args.run(settings, terminal),
             Self::Search(args) => args.run(settings, terminal),
+            Self::Export(args) => args.run(settings, terminal),
             Self::Ask(args) => args.run(settings, terminal),
             Self::Recommend(args) => args.run(settings, terminal),
             Self::Chat(args) => args.run(settings, terminal),
@@ -110,6 +117,7 @@ impl Command {
             Self::Classify(command) => command.run(settings, terminal),
             Self::Regress(command) => command.run(settings, terminal),
             Self::Collections(command) => command.run(settings, terminal),
+            Self::Reembed(args) => args.run(settings, terminal),
             Self::Models(command) => command.run(settings, terminal),
             Self::Tune(command) => command.run(settings, terminal),
             Self::Jobs(command) => command.run(settings, terminal),

@@ -48,19 +48,45 @@ pub struct ExportReport {
     pub filter: Option<FilterExplain>,
 }
 
+/// One moment of a collection, ready to be written.
+pub struct Export {
+    spool: Spool,
+    format: ResultFormat,
+    report: ExportReport,
+}
+
+impl Export {
+    /// What is written.
+    pub fn report(&self) -> &ExportReport {
+        &self.report
+    }
+
+    /// Writes the documents, in order of id.
+    pub fn write(
+        &self,
+        out: &mut (dyn Write + Send),
+        progress: &dyn Progress,
+        cancel: &CancelToken,
+    ) -> Result<(), EngineError> {
+        progress.start("writing documents", Some(self.spool.documents), ProgressUnit::Items);
+        write::write(&self.spool, self.format, out, (progress, cancel))?;
+        progress.finish();
+        Ok(())
+    }
+}
+
 impl Engine {
-    /// Writes the documents of a collection, in order of id, as they were at one moment.
+    /// Reads one moment of a collection into temporary files, so that it can be written out. They need room on the disk of
+    /// the data folder until the export is dropped.
     ///
-    /// `NotFound` for an unknown collection, `InvalidInput` for vectors in CSV. Needs room for the documents on the disk of
-    /// the data folder while it runs.
+    /// `NotFound` for an unknown collection, `InvalidInput` for vectors in CSV.
     pub fn export_collection(
         &self,
         collection: &str,
         options: &ExportOptions,
-        out: &mut (dyn Write + Send),
         progress: &dyn Progress,
         cancel: &CancelToken,
-    ) -> Result<ExportReport, EngineError> {
+    ) -> Result<Export, EngineError> {
         if options.vectors && options.format == ResultFormat::Csv {
             return Err(EngineError::invalid(
                 "vectors",
@@ -73,9 +99,7 @@ impl Engine {
         let dimension = options.vectors.then_some(collection.embedder().dimension);
         let spool = Spool::fill(self.data.root(), &collection, options.filter.as_ref(), dimension, (progress, cancel))?;
         progress.finish();
-        progress.start("writing documents", Some(spool.documents), ProgressUnit::Items);
-        write::write(&spool, options.format, out, (progress, cancel))?;
-        progress.finish();
-        Ok(ExportReport { documents: spool.documents, dimension, filter })
+        let report = ExportReport { documents: spool.documents, dimension, filter };
+        Ok(Export { spool, format: options.format, report })
     }
 }

@@ -1,34 +1,27 @@
 //! `/v1/jobs`, what lies below it, and `/v1/collections/{name}/jobs`: long work of every kind, and what it made.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use anser_engine::duplicates::DeletedDuplicates;
 use anser_engine::{Engine, EngineError};
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde_json::Value;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc::{Sender, channel};
-use tokio::time::{Instant, timeout_at};
-use tokio_stream::wrappers::ReceiverStream;
 
-use crate::call::{EngineCall, Work, catch_panic};
+use crate::call::{EngineCall, Work};
 use crate::error::{ApiError, ApiResult};
 use crate::extract::{self, Path, Query};
+use crate::pieces::{Pieces, stream};
 use crate::wire::collections::Deleted;
 use crate::wire::files::disposition;
-use crate::wire::jobs::{Event, Job, JobResult, Wanted, analysis_request, job_filter, wanted};
+use crate::wire::jobs::{Event, Job, JobRequest, JobResult, Wanted, job_filter, job_request, wanted};
 use crate::wire::list::{CursorList, List, PageSize, QueryPairs, page_request};
 
 /// Jobs and events of one page unless the query says otherwise, and at most.
 const PAGE: PageSize = PageSize { default: 20, most: 1000 };
 
-/// Bytes that are sent at a time, and how many such pieces may wait for the network.
-const PIECE: (usize, usize) = (64 << 10, 4);
-
-/// A new analysis of a collection or of an uploaded file; the job runner takes it up.
+/// A new job over a collection or an uploaded file; the job runner takes it up.
 pub(crate) async fn create(
     call: EngineCall,
     extract::Json(body): extract::Json<Value>,
@@ -36,7 +29,7 @@ pub(crate) async fn create(
     make(call, None, body).await
 }
 
-/// A new analysis of the collection of the path.
+/// A new job over the collection of the path.
 pub(crate) async fn create_for_collection(
     call: EngineCall,
     Path(name): Path<String>,
@@ -46,8 +39,16 @@ pub(crate) async fn create_for_collection(
 }
 
 async fn make(call: EngineCall, collection: Option<String>, body: Value) -> ApiResult<(StatusCode, Json<Job>)> {
-    let request = analysis_request(collection, body)?;
-    let job = call.run(move |work| Ok(work.engine().create_analysis_job(&request)?.into()));
+    let request = job_request(collection, body)?;
+    let job = call.run(move |work| {
+        let engine = work.engine();
+        let job = match &request {
+            JobRequest::Analysis(request) => engine.create_analysis_job(request)?,
+            JobRequest::Reembed { collection, options } => engine.create_reembed_job(collection, options)?,
+            JobRequest::Compact { collection } => engine.create_compaction_job(collection)?,
+        };
+        Ok(job.into())
+    });
     Ok((StatusCode::ACCEPTED, Json(job.await?)))
 }
 
@@ -125,26 +126,13 @@ pub(crate) async fn result(
     Query(query): Query<QueryPairs>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    let EngineCall { work, admission, guard, running } = call;
-    let opening = tokio::task::spawn_blocking(move || {
+    let open = move |work: &Work| {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-        let opened = catch_panic(|| Opened::open(&work, id, &query, accept));
-        opened.map(|opened| (work, opened))
-    });
-    let (work, opened) = opening.await.unwrap_or_else(|_| Err(ApiError::panicked()))?;
-    let reply = opened.headers()?;
-    let (sender, pieces) = channel(PIECE.1);
-    let mut out = Pieces { sender, runtime: Handle::current(), deadline: admission.deadline, waiting: Vec::new() };
-    tokio::task::spawn_blocking(move || {
-        let _held = (admission.permit, running, guard);
-        let written = catch_panic(|| Ok(opened.write(&work, &mut out)?));
-        if let Err(error) = written.and_then(|()| out.flush().map_err(|e| ApiError::malformed(e.to_string()))) {
-            tracing::warn!(error = error.message(), "a result could not be sent whole");
-            // A body that ends with an error is a broken connection to the client, not a shorter file.
-            out.fail(error.message());
-        }
-    });
-    Ok((reply, Body::from_stream(ReceiverStream::new(pieces))).into_response())
+        let opened = Opened::open(work, id, &query, accept)?;
+        let reply = opened.headers()?;
+        Ok((opened, reply))
+    };
+    stream(call, open, |opened, work, out| opened.write(work, out)).await
 }
 
 /// A result that is about to be sent.
@@ -205,43 +193,5 @@ impl Opened {
             }
             (Wanted::File(..), None) => Ok(()),
         }
-    }
-}
-
-/// Sends what is written in pieces of one size, waiting while the network is slower.
-struct Pieces {
-    sender: Sender<io::Result<Bytes>>,
-    runtime: Handle,
-    deadline: Instant,
-    waiting: Vec<u8>,
-}
-
-impl Pieces {
-    fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
-        let sending = async { timeout_at(self.deadline, self.sender.send(piece)).await };
-        match self.runtime.block_on(sending) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the reader went away")),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the reader was too slow")),
-        }
-    }
-
-    fn fail(&self, why: &str) {
-        let _ = self.send(Err(io::Error::other(why.to_owned())));
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.waiting.extend_from_slice(bytes);
-        if self.waiting.len() >= PIECE.0 {
-            self.flush()?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let piece = std::mem::take(&mut self.waiting);
-        if piece.is_empty() { Ok(()) } else { self.send(Ok(piece.into())) }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod collections;
 pub(crate) mod completions;
 pub(crate) mod documents;
 pub(crate) mod embeddings;
+pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod fine_tuning;
 pub(crate) mod health;

@@ -83,6 +83,18 @@ pub(crate) struct IngestQuery {
     pub(crate) embedding_field: Option<String>,
 }
 
+/// The query of `GET …/export`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExportQuery {
+    pub(crate) format: Option<String>,
+    /// Whether vectors come along.
+    pub(crate) vectors: Option<bool>,
+    /// A condition on attributes, as the command line takes it.
+    #[serde(rename = "where")]
+    pub(crate) condition: Option<String>,
+}
+
 /// The query of `GET …/documents`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

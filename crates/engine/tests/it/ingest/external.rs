@@ -76,8 +76,9 @@ impl Bench {
     fn export(&self, collection: &str, options: &ExportOptions) -> (Vec<u8>, ExportReport) {
         let mut bytes = Vec::new();
         let cancel = CancelToken::new();
-        let report = self.engine.export_collection(collection, options, &mut bytes, &NoProgress, &cancel).unwrap();
-        (bytes, report)
+        let export = self.engine.export_collection(collection, options, &NoProgress, &cancel).unwrap();
+        export.write(&mut bytes, &NoProgress, &cancel).unwrap();
+        (bytes, export.report().clone())
     }
 
     fn nearest(&self, collection: &str, vector: &[f32]) -> Vec<(String, f32)> {
@@ -321,11 +322,10 @@ fn what_is_exported_is_ingested_as_it_was() {
     let error = bench.engine.export_collection(
         "c",
         &ExportOptions { format: ResultFormat::Csv, filter: None, vectors: true },
-        &mut Vec::new(),
         &NoProgress,
         &CancelToken::new(),
     );
-    assert_eq!(error.unwrap_err().param(), Some("vectors"));
+    assert_eq!(error.err().unwrap().param(), Some("vectors"));
 }
 
 #[test]
