@@ -164,6 +164,12 @@ impl Segment {
         self.verified.load(Ordering::Acquire)
     }
 
+    /// As if it had been opened without being read.
+    #[cfg(test)]
+    pub(crate) fn forget_verification(&self) {
+        self.verified.store(false, Ordering::Release);
+    }
+
     /// The same rows without codes and graph, which turned out to be damaged.
     pub(crate) fn stripped(&self) -> Self {
         let (files, vectors) = (self.files.clone(), Arc::clone(&self.vectors));

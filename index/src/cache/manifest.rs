@@ -1,7 +1,7 @@
 //! The manifest: which segments are searched, and what they must look like.
 //!
-//! The file has two lines. The first says the format and the XXH3 checksum of the second, and keeps that shape in all
-//! formats to come, so that any version knows whether it may touch what it finds. The second is the manifest itself.
+//! The file is one JSON object that begins with its format and the XXH3 checksum of what follows them. All formats to come
+//! name their number so, so that any version knows whether it may touch what it finds.
 
 use std::path::Path;
 
@@ -12,9 +12,11 @@ use crate::{IndexError, Result};
 
 /// Layout of the manifest and of the files it names. The first format had no checksum of its own and is rebuilt.
 const FORMAT: u32 = 2;
+/// What comes after the manifest itself.
+const END: &[u8] = b"}";
 
-/// The first line.
-#[derive(Debug, Serialize, Deserialize)]
+/// How the file begins.
+#[derive(Debug, Deserialize)]
 struct Head {
     format: u32,
     #[serde(default)]
@@ -60,23 +62,16 @@ impl Manifest {
 
     /// The bytes of its file.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
-        let failed = |e| IndexError::internal(format!("a manifest cannot be written as JSON: {e}"));
-        let mut body = serde_json::to_vec(self).map_err(failed)?;
-        let head = Head { format: FORMAT, checksum: xxh3_hex(&body) };
-        let mut bytes = serde_json::to_vec(&head).map_err(failed)?;
-        bytes.push(b'\n');
-        bytes.append(&mut body);
-        Ok(bytes)
+        let body = serde_json::to_vec(self)
+            .map_err(|e| IndexError::internal(format!("a manifest cannot be written as JSON: {e}")))?;
+        Ok([beginning(&xxh3_hex(&body)).as_bytes(), &body, END].concat())
     }
 
     /// Reads what [`encode`](Self::encode) made. `NewerFormat` for what a newer version wrote, which is left alone;
     /// `Corrupt` for what is older or damaged, which is made anew. `path` is told in errors.
     pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
         let wrong = |reason: String| IndexError::corrupt(format!("manifest {}", path.display()), reason);
-        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
-        let (head, body) = bytes.split_at(end);
-        let body = body.get(1..).unwrap_or(&[]);
-        let head: Head = serde_json::from_slice(head).map_err(|e| wrong(e.to_string()))?;
+        let head: Head = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
         if head.format > FORMAT {
             let (found, supported) = (i64::from(head.format), i64::from(FORMAT));
             return Err(IndexError::NewerFormat { path: path.to_path_buf(), found, supported });
@@ -84,11 +79,17 @@ impl Manifest {
         if head.format < FORMAT {
             return Err(wrong(format!("its format is {} and this version writes {FORMAT}", head.format)));
         }
-        if head.checksum != xxh3_hex(body) {
+        let body = bytes.strip_prefix(beginning(&head.checksum).as_bytes()).and_then(|rest| rest.strip_suffix(END));
+        let Some(body) = body.filter(|body| xxh3_hex(body) == head.checksum) else {
             return Err(wrong("its checksum is another".into()));
-        }
+        };
         serde_json::from_slice(body).map_err(|e| wrong(e.to_string()))
     }
+}
+
+/// What comes before the manifest itself.
+fn beginning(checksum: &str) -> String {
+    format!("{{\"format\":{FORMAT},\"checksum\":\"{checksum}\",\"manifest\":")
 }
 
 #[cfg(test)]
@@ -122,7 +123,7 @@ mod tests {
     fn newer_formats_are_refused_and_older_ones_made_anew() {
         let path = Path::new("manifest.json");
         let kind = |bytes: &[u8]| Manifest::decode(bytes, path).unwrap_err().kind();
-        assert_eq!(kind(b"{\"format\":3,\"checksum\":\"\"}\nwhatever comes"), ErrorKind::Conflict);
+        assert_eq!(kind(b"{\"format\":3,\"checksum\":\"\",\"whatever\":[]}"), ErrorKind::Conflict);
         assert_eq!(kind(b"{\"format\":4,\"anything\":[1]}"), ErrorKind::Conflict);
         assert_eq!(kind(b"{\"format\":1,\"collection\":\"c\",\"segments\":[]}"), ErrorKind::Corrupt);
     }

@@ -2,7 +2,8 @@
 
 use anser_core::{AttributeValue, Embedding, ErrorKind};
 use anser_index::{
-    Collection, Filter, IndexOptions, NewDocument, RankParams, RankQuery, SearchMethod, SearchParams, UnknownKey,
+    Collection, Filter, FilterStrategy, IndexOptions, NewDocument, RankParams, RankQuery, SearchMethod, SearchMode,
+    SearchParams, UnknownKey,
 };
 use rand::Rng;
 
@@ -47,11 +48,11 @@ fn expected(documents: &[NewDocument], query: &Embedding, filter: &Filter) -> Ve
 fn check(collection: &Collection, documents: &[NewDocument], text: &str, k: usize) {
     let (query, filter) = (direction(&mut rng(k as u64), DIMENSION), filter(text));
     let expected = expected(documents, &query, &filter);
-    for exact in [None, Some(false), Some(true)] {
+    for exact in [None, Some(true)] {
         let params = SearchParams { exact, filter: Some(filter.clone()), ..SearchParams::new(k) };
         let outcome = collection.search(&query, &params).unwrap();
         let explain = outcome.explain.filter.unwrap();
-        assert_eq!(outcome.explain.method, SearchMethod::Exact);
+        assert_eq!((outcome.explain.method, explain.strategy), (SearchMethod::Exact, Some(FilterStrategy::ExactScan)));
         assert_eq!(explain.vectors, expected.len(), "{text}");
         let passing = documents.iter().filter(|new| filter.matches(&new.document.attributes)).count();
         assert_eq!((explain.documents, &explain.unknown_keys[..]), (passing, &[][..]));
@@ -66,7 +67,7 @@ fn check(collection: &Collection, documents: &[NewDocument], text: &str, k: usiz
 #[test]
 fn a_filtered_search_finds_what_a_loop_over_everything_finds() {
     let place = Place::new();
-    let store = place.store_with(IndexOptions { exact_below: 10, ..options() });
+    let store = place.store();
     let documents = made(1, 600);
     let collection = filled(&store, DIMENSION, &documents[..500]);
     collection.seal().unwrap();
@@ -86,6 +87,71 @@ fn a_filtered_search_finds_what_a_loop_over_everything_finds() {
     ] {
         for k in [1, 10, 5000] {
             check(&collection, &left, text, k);
+        }
+    }
+}
+
+/// Ids of the ten best that `text` lets through, and how they were found.
+fn ten_best(
+    collection: &Collection,
+    query: &Embedding,
+    text: &str,
+    exact: Option<bool>,
+) -> (Vec<String>, Option<FilterStrategy>) {
+    let mode = Some(SearchMode::Vector);
+    let params = SearchParams { mode, exact, filter: Some(filter(text)), ..SearchParams::new(10) };
+    let outcome = collection.search(query, &params).unwrap();
+    let ids = outcome.hits.into_iter().map(|hit| hit.chunk.document_id.to_string()).collect();
+    (ids, outcome.explain.filter.unwrap().strategy)
+}
+
+#[test]
+fn walks_among_allowed_rows_find_what_a_scan_of_them_finds() {
+    const ROWS: usize = 12_000;
+    const WIDE: usize = 24;
+    let place = Place::new();
+    let store = place.store_with(IndexOptions { exact_below: 10, ..options() });
+    let mut rng = rng(21);
+    let centres: Vec<Embedding> = (0..60).map(|_| direction(&mut rng, WIDE)).collect();
+    let near = |rng: &mut rand_chacha::ChaCha8Rng, centre: &Embedding| {
+        let noise = direction(rng, WIDE);
+        let sum = centre.as_slice().iter().zip(noise.as_slice()).map(|(c, n)| c + 0.7 * n).collect();
+        Embedding::normalize(sum).unwrap()
+    };
+    let documents: Vec<NewDocument> = (0..ROWS)
+        .map(|i| {
+            let topic = rng.random_range(0..centres.len());
+            let vector = near(&mut rng, &centres[topic]);
+            let mut new = document(format!("d{i}"), "v1", &[vector]);
+            new.document.attributes.insert("n".into(), AttributeValue::Integer((i % 100) as i64));
+            new.document.attributes.insert("topic".into(), AttributeValue::Integer(topic as i64));
+            new
+        })
+        .collect();
+    let collection = filled(&store, WIDE, &documents);
+    collection.seal().unwrap();
+    collection.delete(&(0..ROWS / 10).map(|i| id(format!("d{}", i * 10 + 3))).collect::<Vec<_>>()).unwrap();
+    let queries: Vec<Embedding> = (0..40).map(|i| near(&mut rng, &centres[i % centres.len()])).collect();
+    // The last two conditions have to do with where the rows lie.
+    for text in ["n < 1", "n < 10", "n < 50", "n >= 0", "topic = 7", "topic < 30"] {
+        for exact in [None, Some(false)] {
+            let (mut found, mut walked) = (0, 0);
+            for query in &queries {
+                let (expected, scanned) = ten_best(&collection, query, text, Some(true));
+                assert_eq!((expected.len(), scanned), (10, Some(FilterStrategy::ExactScan)));
+                let (hits, strategy) = ten_best(&collection, query, text, exact);
+                assert_eq!(hits.len(), 10, "{text}");
+                found += hits.iter().filter(|hit| expected.contains(hit)).count();
+                walked += usize::from(strategy == Some(FilterStrategy::FilteredGraph));
+            }
+            let recall = found as f64 / (10 * queries.len()) as f64;
+            println!("{text}, {exact:?}: recall@10 {recall:.3}, {walked} of {} walked", queries.len());
+            assert!(recall >= 0.97, "{text}: recall@10 is {recall}");
+            match (text, exact) {
+                ("n < 1" | "n < 10", None) => assert_eq!(walked, 0, "few rows are scanned"),
+                ("n >= 0", _) | ("n < 50", Some(false)) => assert_eq!(walked, queries.len(), "many rows are walked to"),
+                _ => {}
+            }
         }
     }
 }

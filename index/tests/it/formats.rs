@@ -172,7 +172,8 @@ fn caches_of_a_newer_format_are_made_anew() {
     };
     let mut changed = 0;
     for path in cache_files(&place.folder("c")) {
-        if path.extension().is_none_or(|end| end != "json") {
+        // A newer manifest of segments is refused, see `cache`.
+        if path.extension().is_none_or(|end| end != "json") || path.ends_with("manifest.json") {
             continue;
         }
         let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
