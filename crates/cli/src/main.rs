@@ -4,6 +4,7 @@ mod commands;
 mod compose;
 mod config;
 mod failure;
+mod holder;
 mod interrupt;
 mod logging;
 mod plot;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
+use anser_core::storage::DataDir;
 use anser_core::{CancelToken, Progress, StopReason, StopSignal};
 use anser_engine::cluster::{ClusterOptions, ClusterReport};
 use anser_engine::{
@@ -17,6 +18,7 @@ use super::{ask, cluster, ingest, serve};
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::holder::Holder;
 use crate::interrupt;
 use crate::terminal::{Terminal, bytes};
 
@@ -47,6 +49,8 @@ pub(crate) struct DemoArgs {
 impl DemoArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         let started = Instant::now();
+        // Known before the work of minutes, and not after it.
+        let _holder = (!self.no_serve).then(|| Holder::take(&DataDir::open(&settings.data_dir)?)).transpose()?;
         let progress = terminal.progress();
         let engine = compose::engine(settings, progress.clone())?;
         let stop = StopSignal::default();

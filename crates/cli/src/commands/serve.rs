@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anser_core::storage::DataDir;
 use anser_engine::Engine;
 use anser_server::{ApiKey, ServerOptions};
 use clap::Args;
@@ -11,6 +12,7 @@ use clap::builder::FalseyValueParser;
 use crate::compose;
 use crate::config::{Settings, env};
 use crate::failure::Failure;
+use crate::holder::Holder;
 use crate::terminal::Terminal;
 
 /// Arguments of `anser serve`.
@@ -32,6 +34,7 @@ pub(crate) struct ServeArgs {
 
 impl ServeArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        let _holder = Holder::take(&DataDir::open(&settings.data_dir)?)?;
         let engine = compose::engine(settings, terminal.progress())?;
         let options = ServerOptions {
             listen: self.listen.unwrap_or(settings.listen),

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use crate::support::{Server, demo, run_client, tool, workspace};
+use crate::support::{Server, demo_copy, run_client, tool, workspace};
 
 #[test]
 fn the_examples_run() {
-    let server = Server::start(demo().0);
+    let data = demo_copy();
+    let server = Server::start(data.path());
     let examples = workspace().join("examples");
 
     if tool("ANSER_TEST_CURL", "curl").is_some() {

@@ -13,6 +13,7 @@ mod clients;
 mod commands;
 mod demo;
 mod duplicates;
+mod holder;
 mod interrupted;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;

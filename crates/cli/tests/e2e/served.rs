@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Server, demo};
+use crate::support::{Server, demo_copy};
 
 #[test]
 fn a_collection_lives_its_whole_life_over_http() {
@@ -60,7 +60,8 @@ fn a_change_by_the_command_line_is_seen_by_a_running_server() {
 
 #[test]
 fn an_answer_over_http_equals_the_one_on_the_command_line() {
-    let (data, _) = demo();
+    let data = demo_copy();
+    let data = data.path();
     let question = "until when is a gift card valid?";
     let typed = crate::support::json(data, ["ask", "shop-faq", question]);
     let server = Server::start(data);

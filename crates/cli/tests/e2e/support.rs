@@ -77,6 +77,26 @@ pub(crate) fn demo() -> (&'static Path, &'static Value) {
     (folder.path(), report)
 }
 
+/// A data folder of one's own with what [`demo`] made, to serve: a folder is served by one server at a time.
+pub(crate) fn demo_copy() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy_folder(demo().0, folder.path());
+    folder
+}
+
+/// Copies what lies below a folder. A write-ahead log that vanishes meanwhile held nothing.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else if let Err(e) = std::fs::copy(&path, &target) {
+            assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{}: {e}", path.display());
+        }
+    }
+}
+
 /// Asks again and again until there is an answer.
 pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
