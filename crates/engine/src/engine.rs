@@ -7,6 +7,7 @@ use anser_core::{EmbedderInfo, Trainer};
 use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 
 use crate::analysis::{Analysis, AnalysisJobs, AnalysisParts};
+use crate::compaction::CompactionJobs;
 use crate::control::ControlDatabase;
 use crate::files::FileStore;
 use crate::jobs::{JobKind, Jobs, MemoryBudget};
@@ -94,7 +95,8 @@ impl Engine {
             Analysis::KINDS.map(|kind| Box::new(AnalysisJobs { kind, parts: Arc::clone(&parts) }) as Box<dyn JobKind>);
         let reembedding: Box<dyn JobKind> =
             Box::new(ReembedJobs { store: Arc::clone(&store), models: Arc::clone(&models) });
-        let kinds = fine_tuning.into_iter().chain(analyses).chain([reembedding]).collect();
+        let compaction: Box<dyn JobKind> = Box::new(CompactionJobs { store: Arc::clone(&store) });
+        let kinds = fine_tuning.into_iter().chain(analyses).chain([reembedding, compaction]).collect();
         let jobs =
             Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds, MemoryBudget::new(job_memory_bytes))?);
         let moderation = ModerationFilter::new(data.root());

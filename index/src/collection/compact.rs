@@ -36,6 +36,7 @@ impl Collection {
         cancel.check()?;
         self.remove_unsearched_caches()?;
         self.keywords.compact(database, cancel)?;
+        self.allowed.compact()?;
         progress.set(2);
         let erased = database.compact(cancel)?;
         progress.set(3);

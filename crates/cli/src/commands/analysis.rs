@@ -197,21 +197,27 @@ pub(crate) fn run_with(
     terminal: &Terminal,
     request: &AnalysisRequest,
 ) -> Result<Finished, Failure> {
-    let id = engine.create_analysis_job(request)?.id;
+    let job = engine.create_analysis_job(request)?;
+    let about = format!("{}: {} of {}", job.id, request.analysis.kind(), request.source.name());
+    run_job(engine, terminal, &job.id, &about)
+}
+
+/// Runs a job to its end on this thread, with a progress bar. Ctrl-C cancels it.
+pub(crate) fn run_job(engine: Arc<Engine>, terminal: &Terminal, id: &str, about: &str) -> Result<Finished, Failure> {
     let stop = StopSignal::default();
     interrupt::on_interrupt({
         let stop = stop.clone();
         move || stop.stop(StopReason::Cancel)
     });
     let progress = terminal.progress();
-    progress.note(&format!("{id}: {} of {}", request.analysis.kind(), request.source.name()));
+    progress.note(about);
     let mut tell = |event: &JobEvent| {
         // How it failed is what the command ends with.
         if event.level != EventLevel::Error {
             progress.note(&event.message);
         }
     };
-    let job = engine.run_job_here(&id, &stop, &mut tell, progress.as_ref());
+    let job = engine.run_job_here(id, &stop, &mut tell, progress.as_ref());
     progress.finish();
     let job = job?;
     match job.state {

@@ -111,6 +111,11 @@ impl Engine {
         Ok(self.store.get(collection)?.drop_previous()?)
     }
 
+    /// Who made the vectors that a collection can go back to; `InvalidInput` where there are none.
+    pub fn previous_embedder(&self, collection: &str) -> Result<EmbedderInfo, EngineError> {
+        Ok(previous(self.store.get(collection)?.as_ref())?.embedder)
+    }
+
     fn loaded_embedder(&self, wanted: Option<&str>) -> Result<EmbedderInfo, EngineError> {
         let loaded = self.models().embedder()?.info().clone();
         match wanted {

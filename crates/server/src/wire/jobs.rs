@@ -7,10 +7,11 @@ use anser_engine::duplicates::DuplicateOptions;
 use anser_engine::outliers::OutlierOptions;
 use anser_engine::predictors::PredictOptions;
 use anser_engine::projection::ProjectionOptions;
+use anser_engine::reembed::{ReembedOptions, ReembedReport};
 use anser_engine::regress::RegressorOptions;
 use anser_engine::{
-    Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, ClusterEvaluationOptions, EventLevel, FieldMapping,
-    FileFormat, Filter, JobFailure, JobFilter, JobProgress, JobState, JobWish, ResultFormat,
+    Analysis, AnalysisFigures, AnalysisRequest, AnalysisSource, ClusterEvaluationOptions, Compaction, EventLevel,
+    FieldMapping, FileFormat, Filter, JobFailure, JobFilter, JobProgress, JobState, JobWish, ResultFormat,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,12 +24,53 @@ use crate::wire::list::{Identified, QueryPairs, parameter};
 
 /// The kinds that can be asked for, in words.
 fn kinds() -> String {
-    Analysis::kinds().join(", ")
+    [Analysis::kinds(), &["reembed", "compact"]].concat().join(", ")
 }
 
-/// Reads the request for a job: `type`, where the documents come from (`collection`, unless the path says it, or `file`
+/// What a job is asked for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum JobRequest {
+    Analysis(AnalysisRequest),
+    /// To embed a collection anew.
+    Reembed {
+        collection: String,
+        options: ReembedOptions,
+    },
+    /// To give the space of deleted documents back.
+    Compact {
+        collection: String,
+    },
+}
+
+/// Reads the request for a job of any kind that is made here.
+pub(crate) fn job_request(collection: Option<String>, body: Value) -> ApiResult<JobRequest> {
+    let kind = body.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !matches!(kind.as_str(), "reembed" | "compact") {
+        return Ok(JobRequest::Analysis(analysis_request(collection, body)?));
+    }
+    let mut body = object(body)?;
+    body.remove("type");
+    let named = match collection {
+        Some(name) => Some(name),
+        None => take::<String>(&mut body, "collection")?,
+    };
+    let missing = || ApiError::invalid("collection", "collection is missing; send the name of a collection".to_owned());
+    let collection = named.ok_or_else(missing)?;
+    if kind == "reembed" {
+        return Ok(JobRequest::Reembed { collection, options: extract::from_value(body)? });
+    }
+    match body.keys().next() {
+        None => Ok(JobRequest::Compact { collection }),
+        Some(key) => {
+            let message = format!("a job of the type compact has no option \"{}\"; leave it out", excerpt(key));
+            Err(ApiError::malformed(message))
+        }
+    }
+}
+
+/// Reads the request for an analysis: `type`, where the documents come from (`collection`, unless the path says it, or `file`
 /// with `fields` and `format`), `filter`, and the options of the type beside them.
-pub(crate) fn analysis_request(collection: Option<String>, body: Value) -> ApiResult<AnalysisRequest> {
+fn analysis_request(collection: Option<String>, body: Value) -> ApiResult<AnalysisRequest> {
     let mut body = object(body)?;
     let source = source(collection, &mut body)?;
     let kind = take::<String>(&mut body, "type")?
@@ -126,6 +168,12 @@ pub(crate) struct Job {
     options: Option<Value>,
     /// What an analysis that has succeeded took.
     figures: Option<AnalysisFigures>,
+    /// What came of embedding a collection anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reembedding: Option<ReembedReport>,
+    /// What came of a compaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compaction: Option<Compaction>,
 }
 
 /// How far a job is.
@@ -162,6 +210,7 @@ impl From<AnalysisSource> for Source {
 
 impl From<anser_engine::Job> for Job {
     fn from(job: anser_engine::Job) -> Self {
+        let (of_collection, own_options) = of_collection(&job);
         let request = serde_json::from_value::<AnalysisRequest>(job.request).ok();
         let options = request.as_ref().and_then(|request| {
             let mut options = serde_json::to_value(&request.analysis).ok()?;
@@ -184,11 +233,23 @@ impl From<anser_engine::Job> for Job {
             finished_at: job.finished_at,
             error: job.failure,
             progress: Progress { figures: job.progress, fraction },
-            source: request.map(|request| request.source.into()),
-            options,
+            source: request.map(|request| request.source.into()).or(of_collection),
+            options: options.or(own_options),
+            reembedding: serde_json::from_value(job.detail.clone()).ok(),
+            compaction: serde_json::from_value(job.detail.clone()).ok(),
             figures: serde_json::from_value(job.detail).ok(),
         }
     }
+}
+
+/// The collection and the options of a job that is no analysis of one.
+fn of_collection(job: &anser_engine::Job) -> (Option<Source>, Option<Value>) {
+    if !matches!(job.kind.as_str(), "reembed" | "compact") {
+        return (None, None);
+    }
+    let collection = job.request.get("collection").and_then(Value::as_str).map(str::to_owned);
+    let source = Source { collection, file: None, fields: None, filter: None };
+    (Some(source), job.request.get("options").cloned())
 }
 
 impl Identified for Job {
