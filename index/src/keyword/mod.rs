@@ -16,6 +16,8 @@ mod score;
 mod seal;
 mod snapshot;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

@@ -111,7 +111,8 @@ impl std::fmt::Debug for Part {
 impl Part {
     /// A piece in memory with `rows`, which ascend by chunk id and are at least one.
     pub(super) fn build(rows: &[Row], analyser: &Analyser) -> Result<Self> {
-        let tokenizers = TokenizerManager::new();
+        // tantivy asks for its default analyser even for a column of numbers.
+        let tokenizers = TokenizerManager::default();
         tokenizers.register(ANALYSER, TextAnalyzer::from(analyser.clone()));
         let builder = Index::builder().schema(schema()).settings(settings()).tokenizers(tokenizers);
         let mut writer: SingleSegmentIndexWriter =

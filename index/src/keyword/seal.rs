@@ -80,6 +80,9 @@ impl Keywords {
 
     /// Brings everything to disk without what was removed, so that no term of deleted texts is left in its files.
     pub(crate) fn compact(&self, database: &Database, cancel: &CancelToken) -> Result<()> {
+        if !self.folder.path().exists() {
+            return Ok(());
+        }
         self.write(database, (true, Rewrite::Any), cancel)?;
         Ok(())
     }

@@ -17,7 +17,8 @@ pub enum FusionMethod {
     /// Reciprocal rank fusion (Cormack, Clarke and Buettcher 2009, k = 60), scaled so that the first of both rankings has 1.
     #[default]
     ReciprocalRank,
-    /// Weighted sum of the scores, each ranking's scaled to [0, 1] by its lowest and highest.
+    /// Weighted sum of the scores, scaled to [0, 1]: cosines from the lowest to the highest of their ranking, BM25 from 0 to
+    /// the highest.
     WeightedScores,
 }
 

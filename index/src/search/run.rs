@@ -67,6 +67,7 @@ impl Collection {
                 self.assemble(query, params, (ranked, &source)).map(Some)
             })?;
             if let Some(outcome) = outcome {
+                self.keywords.keep_up(&self.upkeep, 0);
                 return Ok(outcome);
             }
         }

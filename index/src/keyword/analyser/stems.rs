@@ -1,5 +1,7 @@
 //! Stems of words, by script.
 
+use std::collections::HashMap;
+
 use tantivy::tokenizer::{Language, RawTokenizer, Stemmer, TokenFilter, TokenStream, Tokenizer};
 
 use super::script::Script;
@@ -8,6 +10,8 @@ type StemOfOne = <Stemmer as TokenFilter>::Tokenizer<RawTokenizer>;
 
 /// Shorter words, in characters, are their own stems.
 const SHORTEST: usize = 3;
+/// Stems that are remembered; most of a text is a few thousand words.
+const REMEMBERED: usize = 20_000;
 
 /// The Snowball stemmers (Porter 2001) of the languages that stand for their scripts.
 #[derive(Clone)]
@@ -17,7 +21,7 @@ pub(super) struct Stems {
     greek: StemOfOne,
     arabic: StemOfOne,
     tamil: StemOfOne,
-    stem: String,
+    stems: HashMap<String, String>,
 }
 
 impl Stems {
@@ -29,7 +33,7 @@ impl Stems {
             greek: of(Language::Greek),
             arabic: of(Language::Arabic),
             tamil: of(Language::Tamil),
-            stem: String::new(),
+            stems: HashMap::new(),
         }
     }
 
@@ -46,12 +50,14 @@ impl Stems {
         if word.chars().nth(SHORTEST - 1).is_none() || word.chars().any(char::is_numeric) {
             return None;
         }
-        let mut stream = stemmer.token_stream(word);
-        if !stream.advance() {
-            return None;
+        if !self.stems.contains_key(word) {
+            let mut stream = stemmer.token_stream(word);
+            let stem = if stream.advance() { stream.token().text.clone() } else { return None };
+            if self.stems.len() >= REMEMBERED {
+                self.stems.clear();
+            }
+            self.stems.insert(word.to_owned(), stem);
         }
-        self.stem.clear();
-        self.stem.push_str(&stream.token().text);
-        Some(&self.stem)
+        self.stems.get(word).map(String::as_str)
     }
 }
