@@ -130,18 +130,9 @@ fn group_twins(vectors: &Vectors) -> (Vec<u32>, Adjacency) {
 mod tests {
     use anser_core::{ChunkId, ErrorKind};
     use arrow::buffer::Buffer;
-    use roaring::RoaringBitmap;
 
     use super::*;
-    use crate::ann::graph::GraphQuery;
-    use crate::ann::top::Scored;
-
-    const PARAMS: HnswParams = HnswParams { m: 8, ef_construction: 64, threads: 2, builder: GraphBuilder::HnswRs };
-
-    fn vectors(rows: &[Vec<f32>]) -> Arc<Vectors> {
-        let rows = rows.iter().enumerate().map(|(i, row)| (ChunkId(i as u64), row.as_slice()));
-        Arc::new(Vectors::from_rows(3, rows).unwrap())
-    }
+    use crate::ann::made::{self, BUILDERS, codes, graph, params, search, vectors};
 
     /// Unit vectors along a spiral; the first `equal` are the same.
     fn spiral(count: usize, equal: usize) -> Vec<Vec<f32>> {
@@ -155,39 +146,39 @@ mod tests {
             .collect()
     }
 
-    fn codes(rows: &Vectors) -> Codes {
-        Codes::decode(Buffer::from_vec(Codes::encode(rows).unwrap()), rows.len(), 3).unwrap()
-    }
-
-    /// Finds with a beam of `ef`, without anything removed.
-    fn search(graph: &Graph, rows: &Vectors, vector: &[f32], ef: usize) -> Vec<Scored> {
-        let removed = RoaringBitmap::new();
-        graph.search(rows, &codes(rows), &GraphQuery { vector, top: ef, ef, removed: &removed, allowed: None })
-    }
-
-    fn decoded(rows: &Arc<Vectors>) -> Graph {
-        let bytes = build_graph(rows, &codes(rows), &PARAMS, &CancelToken::new()).unwrap();
-        Graph::decode(Buffer::from(&bytes[..]), rows.len()).unwrap()
+    fn refused(rows: &[Vec<f32>], params: &HnswParams, cancel: &CancelToken) -> IndexError {
+        let rows = vectors(rows);
+        build_graph(&rows, &codes(&rows), params, cancel).unwrap_err()
     }
 
     #[test]
-    fn parameters_that_would_end_the_process_are_refused() {
-        let rows = vectors(&spiral(10, 0));
+    fn parameters_that_cannot_be_are_refused() {
         for (m, ef_construction) in [(0, 10), (1, 10), (129, 200), (257, 300), (16, 15)] {
-            let params = HnswParams { m, ef_construction, threads: 1, ..PARAMS };
-            let error = build_graph(&rows, &codes(&rows), &params, &CancelToken::new()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "m = {m}");
+            for builder in BUILDERS {
+                let params = HnswParams { m, ef_construction, ..params(builder, 1) };
+                assert_eq!(
+                    refused(&spiral(10, 0), &params, &CancelToken::new()).kind(),
+                    ErrorKind::InvalidInput,
+                    "m = {m}"
+                );
+            }
         }
+        let rows = vectors(&spiral(10, 0));
+        let others = codes(&vectors(&spiral(9, 0)));
+        let error = build_graph(&rows, &others, &params(GraphBuilder::Native, 1), &CancelToken::new()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
     }
 
     #[test]
-    fn zero_nan_and_long_vectors_never_reach_the_library() {
+    fn zero_nan_and_long_vectors_are_never_linked() {
         for bad in [vec![0.0, 0.0, 0.0], vec![f32::NAN, 0.0, 1.0], vec![1.0, 1.0, 1.0]] {
-            let mut rows = spiral(20, 0);
-            rows[13] = bad;
-            let error = build_graph(&vectors(&rows), &codes(&vectors(&rows)), &PARAMS, &CancelToken::new()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt);
-            assert!(error.to_string().contains("chunk 13"), "{error}");
+            for builder in BUILDERS {
+                let mut rows = spiral(20, 0);
+                rows[13].clone_from(&bad);
+                let error = refused(&rows, &params(builder, 2), &CancelToken::new());
+                assert_eq!(error.kind(), ErrorKind::Corrupt);
+                assert!(error.to_string().contains("chunk 13"), "{error}");
+            }
         }
     }
 
@@ -195,29 +186,76 @@ mod tests {
     fn a_cancelled_build_stops() {
         let cancel = CancelToken::new();
         cancel.cancel();
-        let error = build_graph(&vectors(&spiral(3000, 0)), &codes(&vectors(&spiral(3000, 0))), &PARAMS, &cancel).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Cancelled);
+        for builder in BUILDERS {
+            assert_eq!(refused(&spiral(3000, 0), &params(builder, 2), &cancel).kind(), ErrorKind::Cancelled);
+        }
     }
 
     #[test]
     fn a_crowd_of_equal_vectors_neither_panics_nor_hides_anything() {
         let data = spiral(1500, 700);
         let rows = vectors(&data);
-        let graph = decoded(&rows);
-        let crowd = search(&graph, &rows, &data[3], 700);
-        assert!(crowd.len() >= 700);
-        assert!(crowd[..700].iter().all(|s| (s.score - 1.0).abs() < 1e-5));
-        for row in (700..1500).step_by(37) {
-            let best = search(&graph, &rows, &data[row], 64);
-            assert!((best[0].score - 1.0).abs() < 1e-5, "row {row} is found by itself");
+        for builder in BUILDERS {
+            let graph = graph(&rows, builder);
+            let crowd = search(&graph, &rows, &data[3], 700);
+            assert!(crowd.len() >= 700);
+            assert!(crowd[..700].iter().all(|s| (s.score - 1.0).abs() < 1e-5));
+            for row in (700..1500).step_by(37) {
+                let best = search(&graph, &rows, &data[row], 64);
+                assert!((best[0].score - 1.0).abs() < 1e-5, "row {row} is found by itself");
+            }
+            assert_eq!(search(&graph, &rows, &data[0], usize::MAX).len(), 1500, "every row can be reached");
         }
-        assert_eq!(search(&graph, &rows, &data[0], usize::MAX).len(), 1500, "every row can be reached");
     }
 
     #[test]
-    fn a_graph_of_one_row_works() {
-        let rows = vectors(&spiral(1, 0));
-        let graph = decoded(&rows);
-        assert_eq!(search(&graph, &rows, rows.row(0), 5).len(), 1);
+    fn a_crowd_whose_codes_are_equal_hides_nothing_either() {
+        // Nearer to one another than one part in 127 can tell, but no two the same.
+        let mut data = made::clustered(1200, 12, (30, 0.8), 9);
+        for (row, vector) in data.iter_mut().enumerate().take(600) {
+            *vector = vec![0.0; 12];
+            let angle = row as f32 * 1e-6;
+            (vector[3], vector[4]) = (angle.cos(), angle.sin());
+        }
+        let rows = vectors(&data);
+        for builder in BUILDERS {
+            let graph = graph(&rows, builder);
+            assert_eq!(search(&graph, &rows, &data[0], usize::MAX).len(), 1200);
+            let found = |row: &usize| search(&graph, &rows, &data[*row], 64)[0].row as usize == *row;
+            let found = (600..1200).step_by(6).filter(found).count();
+            assert!(found >= 95, "{found} of 100 rows outside the crowd with {builder:?}");
+        }
+    }
+
+    #[test]
+    fn graphs_of_few_rows_work() {
+        for count in 1..12 {
+            let rows = vectors(&spiral(count, 0));
+            for builder in BUILDERS {
+                assert_eq!(search(&graph(&rows, builder), &rows, rows.row(0), 50).len(), count);
+            }
+        }
+    }
+
+    #[test]
+    fn our_own_graph_is_the_same_on_any_number_of_threads() {
+        let rows = vectors(&made::clustered(3000, 20, (60, 0.8), 4));
+        let codes = codes(&rows);
+        let build =
+            |threads| build_graph(&rows, &codes, &params(GraphBuilder::Native, threads), &CancelToken::new()).unwrap();
+        let one = build(1);
+        assert!([2, 3, 8].into_iter().all(|threads| build(threads) == one));
+        assert!(Graph::decode(Buffer::from(&one[..]), 3000).is_ok());
+    }
+
+    #[test]
+    fn rows_that_lie_scattered_in_blocks_are_built_alike() {
+        let data = made::clustered(700, 9, (9, 0.6), 2);
+        let ids = (0..700u64).map(|id| ChunkId(id * id));
+        let rows = Arc::new(Vectors::from_rows(9, ids.zip(data.iter().map(Vec::as_slice))).unwrap());
+        let build = |rows: &Arc<Vectors>| {
+            build_graph(rows, &codes(rows), &params(GraphBuilder::Native, 2), &CancelToken::new()).unwrap()
+        };
+        assert!(build(&rows) == build(&vectors(&data)), "ids do not matter");
     }
 }

@@ -57,7 +57,8 @@ impl Codes {
         let stride = stride(dimension);
         let mut file = Vec::with_capacity(HEADER_BYTES + rows * (stride + 2 * size_of::<f32>()));
         let word = |n: usize| {
-            u32::try_from(n).map_err(|_| IndexError::internal(format!("codes of {n} entries do not fit 32-bit numbers")))
+            u32::try_from(n)
+                .map_err(|_| IndexError::internal(format!("codes of {n} entries do not fit 32-bit numbers")))
         };
         for head in MAGIC.into_iter().chain([word(rows)?, word(dimension)?, word(stride)?]) {
             file.extend(head.to_le_bytes());
@@ -204,4 +205,59 @@ fn quantise(vector: &[f32], mut emit: impl FnMut(i8)) -> (f32, f32) {
         emit(byte);
     }
     (scale, (lost.sqrt() as f32).next_up())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ann::made;
+
+    proptest! {
+        #[test]
+        fn codes_are_as_near_as_they_say(count in 2usize..40, dimension in 1usize..200, scale in 0.0f32..2.0, seed: u64) {
+            let mut rows = made::clustered(count, dimension, (5, 0.5), seed);
+            for x in &mut rows[count / 2] {
+                *x *= scale;
+            }
+            let vectors = made::vectors(&rows);
+            let codes = made::codes(&vectors);
+            let query = &made::clustered(1, dimension, (1, 0.0), seed ^ 1)[0];
+            let coded = codes.query(query);
+            let all: Vec<u32> = (0..count as u32).collect();
+            let (mut scores, mut compared) = (Vec::new(), Vec::new());
+            codes.score(&coded, &all, &mut scores);
+            codes.compare(0, &all, &mut compared);
+            for (row, score) in rows.iter().zip(&scores) {
+                let at = all[rows.iter().position(|other| std::ptr::eq(other, row)).unwrap()];
+                let loss = codes.loss(at);
+                prop_assert!(dot(row, row).sqrt() <= codes.longest());
+                let bound = loss * 1.001 + coded.loss * (codes.longest() + loss) + 1e-5;
+                prop_assert!((dot(query, row) - score).abs() <= bound, "{} is not {}", score, dot(query, row));
+                let both = codes.loss(0) * codes.longest() + loss * (codes.longest() + codes.loss(0)) + 1e-5;
+                prop_assert!((dot(&rows[0], row) - compared[at as usize]).abs() <= both);
+            }
+            codes.score(&coded, &[count as u32, u32::MAX], &mut scores);
+            prop_assert_eq!(&scores, &[f32::NEG_INFINITY; 2]);
+        }
+
+        #[test]
+        fn damaged_bytes_never_panic(at in 0usize..2000, byte: u8, cut in 0usize..2000, noise: Vec<u8>) {
+            let vectors = made::vectors(&made::clustered(9, 5, (3, 0.5), 1));
+            let good = Codes::encode(&vectors).unwrap();
+            let mut bad = good.clone();
+            let len = bad.len();
+            bad[at % len] = byte;
+            if let Ok(codes) = Codes::decode(Buffer::from(&bad[..]), 9, 5) {
+                let mut scores = Vec::new();
+                codes.score(&codes.query(vectors.row(0)), &[0, 8, 9], &mut scores);
+                codes.compare(3, &[0, 8, 9], &mut scores);
+            }
+            prop_assert!(Codes::decode(Buffer::from(&good[..cut % len]), 9, 5).is_err());
+            prop_assert!(Codes::decode(Buffer::from(&noise[..]), 9, 5).is_err());
+            prop_assert!(Codes::decode(Buffer::from(&good[..]), 9, 6).is_err());
+            prop_assert!(Codes::decode(Buffer::from(&good[..]), 8, 5).is_err());
+        }
+    }
 }

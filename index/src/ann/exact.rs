@@ -56,3 +56,38 @@ pub(crate) fn exact_scan(
     }
     found.into_best_first()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ann::made;
+
+    proptest! {
+        #[test]
+        fn it_finds_to_the_bit_what_comparing_all_vectors_finds(
+            count in 1usize..300,
+            dimension in 1usize..140,
+            clusters in 1usize..10,
+            spread in -5.0f32..0.0,
+            top in 0usize..40,
+            removed in prop::collection::vec(0u32..300, 0..100),
+            rows in prop::option::of(prop::collection::vec(0u32..300, 0..300)),
+            seed: u64,
+        ) {
+            // Rows of a cluster are nearer to each other than their codes can tell.
+            let data = made::clustered(count, dimension, (clusters, 10f32.powf(spread)), seed);
+            let vectors = made::vectors(&data);
+            let codes = made::codes(&vectors);
+            let removed: RoaringBitmap = removed.into_iter().collect();
+            let rows = rows.map(|rows| RowSet::new(count, rows));
+            let counts = |row: u32| !removed.contains(row) && rows.as_ref().is_none_or(|rows| rows.contains(row));
+            for query in [&data[0], &made::clustered(1, dimension, (1, 0.0), seed ^ 1)[0]] {
+                let found = exact_scan(&vectors, &codes, query, (rows.as_ref(), &removed), top);
+                let expected = made::nearest(&vectors, query, top, counts);
+                prop_assert!(found.iter().map(|s| (s.row, s.score.to_bits())).eq(expected.iter().map(|s| (s.row, s.score.to_bits()))));
+            }
+        }
+    }
+}

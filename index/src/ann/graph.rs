@@ -266,8 +266,11 @@ mod tests {
         assert_eq!(rows(&(0u32..5).collect()), [] as [u32; 0]);
         let allowed = RowSet::new(5, [0, 3]);
         let removed = RoaringBitmap::new();
-        let found =
-            graph.search(&vectors, &codes, &GraphQuery { allowed: Some(&allowed), ..query(vectors.row(4), 3, &removed) });
+        let found = graph.search(
+            &vectors,
+            &codes,
+            &GraphQuery { allowed: Some(&allowed), ..query(vectors.row(4), 3, &removed) },
+        );
         assert_eq!(found.iter().map(|s| s.row).collect::<Vec<_>>(), [3, 0]);
     }
 

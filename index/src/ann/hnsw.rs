@@ -91,3 +91,55 @@ fn adjacency(hnsw: &Hnsw<'_, u32, RowDistance>, rows: usize) -> Result<(u32, Vec
         _ => Err(IndexError::internal(format!("the HNSW library linked {} of {rows} rows", layers[0].len()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::buffer::Buffer;
+    use roaring::RoaringBitmap;
+
+    use super::*;
+    use crate::ann::beam::Scorer;
+    use crate::ann::builder::GraphBuilder;
+    use crate::ann::graph::{Graph, GraphQuery, Links};
+    use crate::ann::made;
+    use crate::ann::walk::nearest_nodes;
+
+    /// Scores by the vectors themselves.
+    struct ByVectors<'a>(&'a Vectors, &'a [f32]);
+
+    impl Scorer for ByVectors<'_> {
+        fn score(&self, rows: &[u32], out: &mut Vec<f32>) {
+            out.clear();
+            out.extend(rows.iter().map(|row| dot(self.1, self.0.row(*row as usize))));
+        }
+    }
+
+    #[test]
+    fn the_flat_graph_gives_what_the_library_gives() {
+        let rows = made::clustered(3200, 24, (40, 0.9), 17);
+        let vectors = made::vectors(&rows);
+        // The last rows are not linked: they are the queries.
+        let nodes: Vec<u32> = (0..3000).collect();
+        let params = made::params(GraphBuilder::HnswRs, 2);
+        let hnsw = insert_all(&vectors, &nodes, &params, &CancelToken::new()).unwrap();
+        let (entry, layers) = adjacency(&hnsw, nodes.len()).unwrap();
+        let bytes = Graph::encode(3000, &Links { entry, degree: 2 * params.m, layers, twins: Vec::new() }).unwrap();
+        let graph = Graph::decode(Buffer::from(&bytes[..]), 3000).unwrap();
+        let removed = RoaringBitmap::new();
+        let (mut same, mut all) = (0, 0);
+        for row in 3000..3200u32 {
+            let vector = vectors.row(row as usize);
+            for ef in [10, 40, 160] {
+                let query = GraphQuery { vector, top: 10, ef, removed: &removed, allowed: None };
+                let ours = nearest_nodes(&graph, &ByVectors(&vectors, vector), &query);
+                let theirs: Vec<u32> = hnsw.search(&[row], 10, ef).iter().map(|n| n.d_id as u32).collect();
+                assert_eq!(theirs.len(), 10);
+                let ours: Vec<u32> = ours.iter().take(10).map(|s| s.row).collect();
+                same += ours.iter().filter(|row| theirs.contains(row)).count();
+                all += theirs.len();
+            }
+        }
+        // Both walk the same links; where ours begins at the entry as well, it may find more.
+        assert!(same * 1000 >= all * 995, "{same} of {all}");
+    }
+}

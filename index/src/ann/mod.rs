@@ -13,6 +13,8 @@ mod exact;
 mod find;
 mod graph;
 mod hnsw;
+#[cfg(test)]
+mod made;
 mod native;
 mod plan;
 mod reachable;

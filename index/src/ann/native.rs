@@ -70,7 +70,12 @@ struct Growing<'a> {
 }
 
 /// Links `nodes` (ascending rows); returns where searches begin and each layer's links, the lowest first.
-pub(crate) fn link(codes: &Codes, nodes: &[u32], params: &HnswParams, cancel: &CancelToken) -> Result<(u32, Vec<Adjacency>)> {
+pub(crate) fn link(
+    codes: &Codes,
+    nodes: &[u32],
+    params: &HnswParams,
+    cancel: &CancelToken,
+) -> Result<(u32, Vec<Adjacency>)> {
     let mut order: Vec<(usize, u64, u32)> = nodes
         .iter()
         .map(|row| {
@@ -198,12 +203,7 @@ impl Layer {
 
 /// Adds `groups`, which ascend, to `links`, which begin with those in place `first`. `order` has the rows of the places; when
 /// it is empty they are the places themselves.
-fn add_back(
-    shared: (&Codes, &[u32], usize, usize),
-    links: &mut [u32],
-    first: usize,
-    groups: &[&[Link]],
-) {
+fn add_back(shared: (&Codes, &[u32], usize, usize), links: &mut [u32], first: usize, groups: &[&[Link]]) {
     let (codes, order, most, places) = shared;
     if groups.len() > TASK_TARGETS {
         let (left, right) = groups.split_at(groups.len() / 2);
@@ -248,7 +248,8 @@ struct Choice {
 
 impl Choice {
     /// At most `most` of `candidates`, which fall: each is nearer to the row that they are neighbours of than to any of
-    /// those chosen before it (Malkov and Yashunin, algorithm 4).
+    /// those chosen before it (Malkov and Yashunin, algorithm 4). Of rows with equal codes one is enough, so that a crowd of
+    /// them does not fill all places.
     fn choose(&mut self, codes: &Codes, candidates: &[Scored], most: usize) -> impl Iterator<Item = u32> + '_ {
         self.chosen.clear();
         for candidate in candidates {
@@ -258,7 +259,7 @@ impl Choice {
             let mut apart = true;
             for chosen in self.chosen.chunks(4) {
                 codes.compare(candidate.row, chosen, &mut self.scores);
-                if self.scores.iter().any(|score| *score > candidate.score) {
+                if self.scores.iter().any(|score| *score >= candidate.score) {
                     apart = false;
                     break;
                 }

@@ -101,13 +101,26 @@ pub(super) fn nearest_nodes(graph: &Graph, scorer: &impl Scorer, query: &GraphQu
         let ef = query.ef.max(query.top).clamp(1, graph.rows());
         // All nodes can be reached from the entry; where the descent ends may be a corner without a way out.
         let starts = descend(graph, scorer, scratch);
-        if query.allowed.is_none() && query.removed.is_empty() {
+        if query.allowed.is_none() {
             let near = |row| [graph.near(row), graph.more(row)];
-            scratch.nearest(scorer, near, &starts, ef).collect()
-        } else {
-            nearest_that_count(graph, scorer, scratch, (starts, ef), query)
+            let nodes = scratch.nearest(scorer, near, &starts, ef);
+            if query.removed.is_empty() {
+                return nodes.collect();
+            }
+            // Usually few of the removed rows are near the query.
+            let live: Vec<Scored> = nodes.filter(|node| counts(graph, query, node.row)).collect();
+            if live.len() + ef / 8 >= ef {
+                return live;
+            }
+            scratch.begin(graph.rows());
         }
+        nearest_that_count(graph, scorer, scratch, (starts, ef), query)
     })
+}
+
+/// Whether `node` or one of its twins counts.
+fn counts(graph: &Graph, query: &GraphQuery<'_>, node: u32) -> bool {
+    query.counts(node) || graph.twins().of(node).iter().any(|twin| query.counts(*twin))
 }
 
 /// Walks greedily from the entry through the upper layers; returns the entry and where it ended.
@@ -137,7 +150,7 @@ fn nearest_that_count(
     (starts, ef): ([Scored; 2], usize),
     query: &GraphQuery<'_>,
 ) -> Vec<Scored> {
-    let counts = |row: u32| query.counts(row) || graph.twins().of(row).iter().any(|twin| query.counts(*twin));
+    let counts = |row| counts(graph, query, row);
     let mut candidates = BinaryHeap::new();
     let mut found: BinaryHeap<Reverse<Scored>> = BinaryHeap::new();
     for start in starts {
@@ -168,4 +181,91 @@ fn nearest_that_count(
         }
     }
     found.into_sorted_vec().into_iter().map(|r| r.0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use roaring::RoaringBitmap;
+
+    use super::*;
+    use crate::ann::builder::GraphBuilder;
+    use crate::ann::made;
+    use crate::ann::row_set::RowSet;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn a_beam_over_all_rows_finds_what_comparing_all_finds(
+            count in 1usize..160,
+            dimension in 2usize..70,
+            clusters in 1usize..40,
+            spread in 0.0f32..1.0,
+            removed in prop::collection::vec(0u32..160, 0..60),
+            allowed in prop::option::of(prop::collection::vec(0u32..160, 0..160)),
+            seed: u64,
+        ) {
+            // With many clusters and no spread many rows are equal.
+            let spread = if spread < 0.3 { 0.0 } else { spread };
+            let rows = made::clustered(count, dimension, (clusters, spread), seed);
+            let vectors = made::vectors(&rows);
+            let codes = made::codes(&vectors);
+            let removed: RoaringBitmap = removed.into_iter().filter(|row| (*row as usize) < count).collect();
+            let allowed = allowed.map(|rows| RowSet::new(count, rows));
+            let vector = &made::clustered(1, dimension, (1, 0.0), seed ^ 1)[0];
+            let query = GraphQuery { vector, top: count, ef: count, removed: &removed, allowed: allowed.as_ref() };
+            let expected = made::nearest(&vectors, vector, count, |row| query.counts(row));
+            for builder in made::BUILDERS {
+                let found = made::graph(&vectors, builder).search(&vectors, &codes, &query);
+                prop_assert_eq!(&found, &expected, "{:?}", builder);
+            }
+        }
+    }
+
+    #[test]
+    fn most_of_the_nearest_are_found_by_either_builder_whatever_counts() {
+        let rows = made::clustered(4040, 48, (50, 0.9), 7);
+        let (queries, rows) = rows.split_at(40);
+        let vectors = made::vectors(rows);
+        let codes = made::codes(&vectors);
+        let some: RoaringBitmap = (0..4000).filter(|row| row % 10 == 3).collect();
+        // The removed lie around the queries: whole clusters.
+        let near: RoaringBitmap = (0..4000).filter(|row| row % 50 < 10).collect();
+        let half = RowSet::new(4000, (0..4000).filter(|row| row % 2 == 0));
+        let cases = [(RoaringBitmap::new(), None), (some, None), (near, None), (RoaringBitmap::new(), Some(&half))];
+        for builder in made::BUILDERS {
+            let graph = made::graph(&vectors, builder);
+            for (removed, allowed) in &cases {
+                let mut hits = 0;
+                for vector in queries {
+                    let query = GraphQuery { vector, top: 10, ef: 80, removed, allowed: *allowed };
+                    let found = graph.search(&vectors, &codes, &query);
+                    assert!(found.iter().all(|hit| query.counts(hit.row)) && found.is_sorted_by(|a, b| a >= b));
+                    let nearest = made::nearest(&vectors, vector, 10, |row| query.counts(row));
+                    hits += found.iter().take(10).filter(|hit| nearest.contains(hit)).count();
+                }
+                assert!(hits >= 380, "{hits} of 400 with {builder:?} and {} removed", removed.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_passed_over_is_not_found_and_others_are() {
+        let rows = made::clustered(2000, 16, (20, 0.7), 3);
+        let vectors = made::vectors(&rows);
+        let codes = made::codes(&vectors);
+        let graph = made::graph(&vectors, GraphBuilder::Native);
+        let removed = RoaringBitmap::new();
+        let mut hits = 0;
+        for row in (0..2000u32).step_by(50) {
+            let vector = vectors.row(row as usize);
+            let query = GraphQuery { vector, top: 10, ef: 100, removed: &removed, allowed: None };
+            let found = search_without(&graph, (&vectors, &codes), &query, row);
+            let nearest = made::nearest(&vectors, vector, 10, |other| other != row);
+            assert!(found.iter().all(|hit| hit.row != row));
+            hits += found.iter().take(10).filter(|hit| nearest.contains(hit)).count();
+        }
+        assert!(hits >= 380, "{hits} of 400");
+    }
 }
