@@ -17,7 +17,9 @@ mod holder;
 mod interrupted;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;
+mod own_vectors;
 mod predictors;
+mod search;
 mod served;
 mod support;
 mod tuning;

@@ -187,7 +187,7 @@ impl Mapping {
         taken.push(text);
         let id = named_id.or_else(|| guess_id(&columns, &taken));
         taken.extend(id);
-        let title = named_title.or_else(|| guess_title(&columns, &taken, text));
+        let title = named_title.or_else(|| own_title(&columns)).or_else(|| guess_title(&columns, &taken, text));
         taken.extend(title);
 
         let resolved = |at: Option<usize>, wanted: &Option<String>| {
@@ -309,6 +309,13 @@ fn guess_text(columns: &[Column<'_>], taken: &[usize]) -> Option<usize> {
         candidates.max_by(|(_, a), (_, b)| a.mean_length().total_cmp(&b.mean_length()))
     };
     by_name.or_else(longest).map(|(at, _)| at)
+}
+
+/// The title of our own exports, which begin with these three columns: there it is the title although no row has one, and
+/// no other column takes its place.
+fn own_title(columns: &[Column<'_>]) -> Option<usize> {
+    let first = columns.iter().take(3).map(|column| column.name.as_ref());
+    first.eq(["id", "title", "text"]).then_some(1)
 }
 
 fn guess_title(columns: &[Column<'_>], taken: &[usize], text: usize) -> Option<usize> {

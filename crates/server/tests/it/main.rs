@@ -17,6 +17,7 @@ mod limits;
 mod models;
 mod moderations;
 mod official_client;
+mod own_vectors;
 mod page;
 mod predictors;
 mod recommend;

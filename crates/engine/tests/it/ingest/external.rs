@@ -358,6 +358,23 @@ fn an_export_has_typed_columns_and_only_what_the_filter_lets_through() {
 }
 
 #[test]
+fn an_attribute_does_not_become_the_title_that_no_document_has() {
+    let bench = Bench::new();
+    // Nested attributes are never taken for titles.
+    let lines = "{\"id\":\"1\",\"text\":\"first\",\"attributes\":{\"summary\":\"short\"},\"embedding\":[1,2]}\n";
+    bench.ingest("c", FileFormat::Jsonl, lines, &mine()).unwrap();
+    assert_eq!(stored(&bench, "c")[0].0.title, None);
+    for format in [ResultFormat::Parquet, ResultFormat::Json] {
+        let filter: Filter = "summary = \"short\"".parse().unwrap();
+        let (bytes, _) = bench.export("c", &ExportOptions { format, filter: Some(filter), vectors: true });
+        let read_as = if format == ResultFormat::Parquet { FileFormat::Parquet } else { FileFormat::Json };
+        let name = format!("again-{}", format.extension());
+        bench.ingest(&name, read_as, &bytes, &mine()).unwrap();
+        assert_eq!(stored(&bench, &name), stored(&bench, "c"), "{format:?}");
+    }
+}
+
+#[test]
 fn an_empty_collection_is_an_empty_table() {
     let bench = Bench::new();
     bench.engine.create_external_collection("c", "mine", 3).unwrap();
