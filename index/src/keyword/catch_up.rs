@@ -31,6 +31,7 @@ impl Keywords {
         let mut next = (*current).clone();
         if next.seq < 0 {
             next = self.open(seq).unwrap_or(next);
+            self.folder.tidy(&next);
         }
         self.advance(&mut next, *fixed, (database, connection))?;
         let next = Arc::new(next);

@@ -149,6 +149,29 @@ impl Folder {
         Ok(Snapshot { seq, last_chunk, generation, views })
     }
 
+    /// Whether the pieces of `state` that are on disk are still there.
+    pub(super) fn holds(&self, state: &Snapshot) -> bool {
+        let mut folders = state.views.iter().filter_map(|view| view.part.folder.as_deref());
+        folders.all(|folder| self.path.join(folder).join("meta.json").exists())
+    }
+
+    /// Removes what an interrupted process left beside the pieces of `state`, unless another is at work.
+    pub(super) fn tidy(&self, state: &Snapshot) {
+        if !self.path.is_dir() {
+            return;
+        }
+        let tidied = self.lock(false).and_then(|lock| match lock {
+            // A generation that was made since has other pieces.
+            Some(lock) if self.manifest()?.map_or(0, |manifest| manifest.generation) == state.generation => {
+                self.remove_others(state, &lock)
+            }
+            _ => Ok(()),
+        });
+        if let Err(e) = tidied {
+            tracing::debug!(error = %e, "what was left in the keyword index stays there");
+        }
+    }
+
     /// Takes the lock under which generations are made, waiting for it or not; `None` when another process has it.
     pub(super) fn lock(&self, wait: bool) -> Result<Option<FolderLock>> {
         let file = File::options().create(true).truncate(false).write(true).open(&self.lock);

@@ -91,6 +91,11 @@ impl Keywords {
         let _sealing = self.sealing.lock();
         let Some(lock) = self.folder.lock(wait)? else { return Ok(false) };
         self.adopt_newer(database)?;
+        let present = self.snapshot();
+        if !self.folder.holds(&present) {
+            tracing::warn!(folder = %self.folder.path().display(), "the keyword index is gone; making it anew");
+            self.distrust(&present);
+        }
         let before = {
             let snapshot = database.reader()?.transact(|connection| self.catch_up(database, connection))?;
             let mut fixed = self.writing.lock();
