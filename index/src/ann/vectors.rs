@@ -1,29 +1,18 @@
 //! Rows of f32 vectors with their chunk ids, in memory or memory-mapped, and the dot product that compares them.
 
 use anser_core::{ChunkId, Embedding};
+use anser_kernels::{InstructionSet, dot_f32};
 use arrow::buffer::ScalarBuffer;
 
 use crate::{IndexError, Result};
-
-/// Accumulators of the dot product: enough independent sums to fill the vector units without any intrinsic.
-const LANES: usize = 16;
 
 /// A row is looked up by its id where fewer than one row in so many is wanted.
 const LOOKUP_BELOW: usize = 32;
 
 /// Dot product of two vectors of equal length; of unit vectors it is their cosine. The order of additions is fixed, so
-/// the same two vectors give the same bits wherever they are stored.
+/// the same two vectors give the same bits wherever they are stored, on one kind of processor.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    for (x, y) in a_chunks.iter().zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f32>() + rest
+    dot_f32(InstructionSet::best(), a, b)
 }
 
 /// Consecutive rows that lie in one piece of memory.

@@ -26,15 +26,15 @@ fn dot_f32_body<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    // Halves are added to halves, which is a few vector instructions and loses less than one long sum.
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            sums[lane] += sums[lane + width];
-        }
-        width /= 2;
-    }
-    sums[0] + rest
+    let sums: [f32; LANES / 4] = halves(halves::<LANES, { LANES / 2 }>(sums));
+    let sums: [f32; LANES / 16] = halves(halves::<{ LANES / 4 }, { LANES / 8 }>(sums));
+    (sums[0] + sums[2]) + (sums[1] + sums[3]) + rest
+}
+
+/// Adds the upper half of `sums` to the lower: a few vector instructions, and less is lost than in one long sum.
+#[inline(always)]
+fn halves<const N: usize, const HALF: usize>(sums: [f32; N]) -> [f32; HALF] {
+    std::array::from_fn(|lane| sums[lane] + sums[lane + HALF])
 }
 
 versions! {
