@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::analyser::Analyser;
 use super::part::{Part, Row};
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, View};
 use super::{Keywords, guarded};
 use crate::Result;
 use crate::database::{ChangeOp, Database};
@@ -135,7 +135,7 @@ fn removed_after(state: &Snapshot, database: &Database, connection: &Connection)
 
 /// The chunks that are not there any more, when the sequence of changes does not reach back far enough.
 fn missing(state: &Snapshot, database: &Database, connection: &Connection) -> Result<Vec<ChunkId>> {
-    let mut ours = state.views.iter().flat_map(|view| view.chunks()).peekable();
+    let mut ours = state.views.iter().flat_map(View::chunks).peekable();
     let mut gone = Vec::new();
     database.each_chunk_id(connection, state.last_chunk, &mut |chunk| {
         while let Some(ours) = ours.next_if(|ours| *ours < chunk) {

@@ -238,7 +238,7 @@ impl Folder {
             let entry = entry.map_err(IndexError::io("list", &path))?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
             // Locks of tantivy come and go.
-            if name.ends_with(".lock") {
+            if Path::new(&name).extension().is_some_and(|end| end == "lock") {
                 continue;
             }
             let (bytes, checksum) = sum(&entry.path())?;

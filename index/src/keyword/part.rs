@@ -116,7 +116,7 @@ impl Part {
         tokenizers.register(ANALYSER, TextAnalyzer::from(analyser.clone()));
         let builder = Index::builder().schema(schema()).settings(settings()).tokenizers(tokenizers);
         let mut writer: SingleSegmentIndexWriter =
-            builder.single_segment_index_writer(RamDirectory::create(), TABLE_BYTES).map_err(unwritable)?;
+            builder.single_segment_index_writer(RamDirectory::create(), TABLE_BYTES).map_err(|e| unwritable(&e))?;
         for row in rows {
             let mut document = TantivyDocument::default();
             document.add_u64(Field::from_field_id(0), row.chunk.0);
@@ -124,9 +124,9 @@ impl Part {
                 document.add_text(TextField::Title.id(), title);
             }
             document.add_text(TextField::Text.id(), &row.text);
-            writer.add_document(document).map_err(unwritable)?;
+            writer.add_document(document).map_err(|e| unwritable(&e))?;
         }
-        Self::read(writer.finalize().map_err(unwritable)?, None)
+        Self::read(writer.finalize().map_err(|e| unwritable(&e))?, None)
     }
 
     /// The rows of `parts` that are not removed, as one piece: on disk in the empty folder `folder` below `parent`, or in
@@ -144,12 +144,12 @@ impl Part {
             segments.extend(of);
         }
         let directory: Box<dyn Directory> = match &target {
-            Some((parent, folder)) => {
-                Box::new(MmapDirectory::open(parent.join(folder)).map_err(TantivyError::from).map_err(unwritable)?)
-            }
+            Some((parent, folder)) => Box::new(
+                MmapDirectory::open(parent.join(folder)).map_err(TantivyError::from).map_err(|e| unwritable(&e))?,
+            ),
             None => Box::new(RamDirectory::create()),
         };
-        let index = merge_filtered_segments(&segments, settings(), kept, directory).map_err(unwritable)?;
+        let index = merge_filtered_segments(&segments, settings(), kept, directory).map_err(|e| unwritable(&e))?;
         Self::read(index, target.map(|(_, folder)| folder)).map(Some)
     }
 
@@ -272,6 +272,6 @@ pub(super) fn unreadable(error: TantivyError) -> IndexError {
 }
 
 /// tantivy could not write.
-fn unwritable(error: TantivyError) -> IndexError {
+fn unwritable(error: &TantivyError) -> IndexError {
     IndexError::Io { action: "write", path: "keyword index".into(), source: std::io::Error::other(error.to_string()) }
 }

@@ -6,14 +6,12 @@ use rusqlite::Connection;
 use crate::Result;
 use crate::database::Database;
 
+/// Is shown a chunk with its document's title and its text; an error ends the reading.
+type EachText<'a> = dyn FnMut(ChunkId, Option<&str>, &str) -> Result<()> + 'a;
+
 impl Database {
     /// Shows `each` every chunk with an id above `after`, in order of id, with its document's title and its text.
-    pub(super) fn each_chunk_text(
-        &self,
-        connection: &Connection,
-        after: u64,
-        each: &mut dyn FnMut(ChunkId, Option<&str>, &str) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) fn each_chunk_text(&self, connection: &Connection, after: u64, each: &mut EachText<'_>) -> Result<()> {
         let sql = "SELECT k.chunk_id, d.title, k.text FROM chunks k CROSS JOIN documents d ON d.key = k.document \
                    WHERE k.chunk_id > ?1 ORDER BY k.chunk_id";
         let failed = || self.failed("read the texts of");

@@ -128,7 +128,7 @@ impl Analyser {
         for word in words {
             let begins = text.get(word.span.start..).and_then(|rest| rest.chars().next());
             let ends = self.folded.chars().next_back();
-            if ends.is_some_and(|c| c.is_numeric()) && begins.is_some_and(char::is_numeric) {
+            if ends.is_some_and(char::is_numeric) && begins.is_some_and(char::is_numeric) {
                 self.folded.push('.');
             }
             fold_word(text, word.span, &mut self.folded);

@@ -21,7 +21,8 @@ pub(super) struct Stems {
     greek: StemOfOne,
     arabic: StemOfOne,
     tamil: StemOfOne,
-    stems: HashMap<String, String>,
+    /// Words with their stems.
+    known: HashMap<String, String>,
 }
 
 impl Stems {
@@ -33,7 +34,7 @@ impl Stems {
             greek: of(Language::Greek),
             arabic: of(Language::Arabic),
             tamil: of(Language::Tamil),
-            stems: HashMap::new(),
+            known: HashMap::new(),
         }
     }
 
@@ -50,14 +51,14 @@ impl Stems {
         if word.chars().nth(SHORTEST - 1).is_none() || word.chars().any(char::is_numeric) {
             return None;
         }
-        if !self.stems.contains_key(word) {
+        if !self.known.contains_key(word) {
             let mut stream = stemmer.token_stream(word);
             let stem = if stream.advance() { stream.token().text.clone() } else { return None };
-            if self.stems.len() >= REMEMBERED {
-                self.stems.clear();
+            if self.known.len() >= REMEMBERED {
+                self.known.clear();
             }
-            self.stems.insert(word.to_owned(), stem);
+            self.known.insert(word.to_owned(), stem);
         }
-        self.stems.get(word).map(String::as_str)
+        self.known.get(word).map(String::as_str)
     }
 }

@@ -115,7 +115,9 @@ fn run(steps: Vec<Step>) {
             Step::Delete(documents) => {
                 let gone: Vec<_> = documents.iter().map(|id| DocumentId::new(format!("n{id}")).unwrap()).collect();
                 c.delete(&gone).unwrap();
-                gone.iter().for_each(|id| drop(model.remove(id.as_str())));
+                for id in &gone {
+                    model.remove(id.as_str());
+                }
             }
             Step::Seal => drop(c.keywords.seal(&c.upkeep.database, true).unwrap()),
             Step::Compact => c.keywords.compact(&c.upkeep.database, &CancelToken::new()).unwrap(),
