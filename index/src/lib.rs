@@ -17,9 +17,9 @@ mod store;
 mod upkeep;
 
 pub use ann::{GraphBuilder, SearchMethod};
-pub use collection::{Collection, CollectionInfo, Compaction, Overlap, Reembedding};
+pub use collection::{Collection, CollectionInfo, IndexMemory, Compaction, Overlap, Reembedding};
 pub use collection::{FilterExplain, FilterStrategy, RankOutcome, RankParams, RankQuery, RankedDocument, UnknownKey};
-pub use database::{ChunkText, EmbeddedChunks, Generation, GenerationState, NewChunk, NewDocument, ScannedDocument, UpsertOutcome};
+pub use database::{ChunkText, DatabaseCheck, EmbeddedChunks, Generation, GenerationState, NewChunk, NewDocument, Salvage, ScannedDocument, UpsertOutcome};
 pub use error::{IndexError, Result};
 pub use filter::{ComparedType, Filter, FilterPlace, MismatchedKey};
 pub use options::IndexOptions;

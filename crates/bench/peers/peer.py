@@ -6,6 +6,12 @@ import sys
 import traceback
 
 
+def resident_bytes():
+    """Memory of this process that is in use now."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def serve(operations):
     """Answers requests until standard input ends. `operations` maps a request's `op` to a function of its other fields."""
     # Libraries print to descriptor 1 as they like; the replies keep the real one, everything else goes to the errors.

@@ -13,7 +13,7 @@ use crate::error::BenchError;
 use crate::workload::{ClusterShape, Corpus};
 
 /// The repository's root, from which corpora are named.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// `count` texts of the corpus in an order drawn from `seed`; all of them again, in another order, when they run out.
 pub(crate) fn texts(corpus: &Corpus, count: usize, seed: u64) -> Result<Vec<String>, BenchError> {

@@ -3,7 +3,7 @@
 //! A workload is a small file that says what to do (`workload`). Each kind of it has a room (`clustering`,
 //! `duplicates`, `embedding`, `search`, `scale`, `generation`, `training`) that lines up contenders; `contest` lets them run in
 //! turns; `report` shows what came out, beside what the machine can do (`limits`) and is (`machine`). Peers are Python
-//! programs that speak JSON lines (`peer`).
+//! programs that speak JSON lines (`peer`). `plot` draws curves.
 
 mod clustering;
 mod contest;
@@ -12,10 +12,12 @@ mod duplicates;
 mod embedding;
 mod error;
 mod generation;
+mod glosses;
 mod limits;
 mod machine;
 mod memory;
 mod peer;
+mod plot;
 mod report;
 mod run;
 mod scale;
@@ -61,6 +63,9 @@ struct Cli {
     /// Also write everything that was measured as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also draw what grows as SVG files in this folder
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
     /// Folder of workload files
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"))]
     workloads: PathBuf,
@@ -95,6 +100,9 @@ fn bench(cli: &Cli) -> Result<(), BenchError> {
     for workload in workloads {
         let measured = run.workload(workload)?;
         println!("\n{}", table::workload(&measured));
+        if let Some(folder) = &cli.plots {
+            measured.plots.iter().try_for_each(|plot| plot.write(folder))?;
+        }
         report.workloads.push(measured);
     }
     if let Some(path) = &cli.json {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::limits::{Limits, Share};
 use crate::machine::Machine;
+use crate::plot::Plot;
 use crate::stats::Spread;
 use crate::workload::Workload;
 
@@ -31,6 +32,8 @@ pub(crate) struct Measured {
     pub(crate) rows: Vec<Row>,
     /// What a reader must know to read the rows rightly.
     pub(crate) notes: Vec<String>,
+    /// Curves, which `--plots` draws.
+    pub(crate) plots: Vec<Plot>,
 }
 
 /// The files of a model.

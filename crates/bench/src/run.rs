@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::error::BenchError;
 use crate::limits::Limits;
 use crate::peer::Peer;
+use crate::plot::Plot;
 use crate::report::{Measured, ModelRecord, PeerRecord, PeerState, Row};
 use crate::workload::{Scale, Task, Workload};
 use crate::{clustering, duplicates, embedding, generation, scale, search, training};
@@ -30,6 +31,7 @@ pub(crate) struct Findings {
     pub(crate) peers: Vec<PeerRecord>,
     pub(crate) rows: Vec<Row>,
     pub(crate) notes: Vec<String>,
+    pub(crate) plots: Vec<Plot>,
 }
 
 impl Run {
@@ -53,12 +55,14 @@ impl Run {
             Task::Duplicates(task) => duplicates::run(self, &workload, task, &limits)?,
             Task::Embedding(task) => embedding::run(self, &workload, task, &limits)?,
             Task::Scale(task) => scale::run(self, &workload, task, &limits)?,
-            Task::Search(task) => search::run(self, &workload, task, &limits)?,
+            Task::Search(task) => search::run_hnsw(self, &workload, task, &limits)?,
+            Task::Filtered(task) => search::run_filtered(self, &workload, task, &limits)?,
+            Task::Growth(task) => search::run_growth(self, &workload, task, &limits)?,
             Task::Generation(task) => generation::run(self, &workload, task, &limits)?,
             Task::Training(task) => training::run(self, &workload, task, &limits)?,
         };
-        let Findings { models, peers, rows, notes } = found;
-        Ok(Measured { workload, limits, models, peers, rows, notes })
+        let Findings { models, peers, rows, notes, plots } = found;
+        Ok(Measured { workload, limits, models, peers, rows, notes, plots })
     }
 
     /// A model, downloaded when it is not there.

@@ -10,6 +10,7 @@ use anser_engine::Analysis;
 use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
+use crate::glosses::GlossCorpus;
 
 /// Which of a workload's two sizes is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub(crate) enum Task {
     Duplicates(DuplicatesTask),
     Scale(ScaleTask),
     Search(SearchTask),
+    Filtered(FilteredTask),
+    Growth(GrowthTask),
     Generation(GenerationTask),
     Training(TrainingTask),
 }
@@ -150,18 +153,62 @@ pub(crate) struct ScaleTask {
     pub(crate) analyses: Vec<Analysis>,
 }
 
-/// Nearest neighbours.
+/// Nearest neighbours through graphs, beside libraries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchTask {
+    pub(crate) corpus: GlossCorpus,
     pub(crate) vectors: Amount,
     pub(crate) queries: Amount,
-    /// Times that the index is built.
+    /// Times that the index is built with each number of threads.
     pub(crate) builds: Amount,
-    pub(crate) shape: ClusterShape,
+    /// Numbers of threads that build, and search.
+    pub(crate) thread_counts: Vec<NonZeroUsize>,
     pub(crate) m: NonZeroUsize,
     pub(crate) ef_construction: NonZeroUsize,
+    /// Beam widths that are tried, ascending.
     pub(crate) ef_search: Vec<NonZeroUsize>,
+    /// Shares of the true neighbours that have to be found.
+    pub(crate) recalls: Vec<f64>,
+    pub(crate) k: NonZeroUsize,
+    /// Libraries, as the peer's program calls them.
+    pub(crate) peers: Vec<String>,
+}
+
+/// Nearest neighbours among those that a filter lets through, beside databases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FilteredTask {
+    pub(crate) corpus: GlossCorpus,
+    pub(crate) vectors: Amount,
+    pub(crate) queries: Amount,
+    /// How many per cent of the vectors pass.
+    pub(crate) percents: Vec<u8>,
+    pub(crate) m: NonZeroUsize,
+    pub(crate) ef_construction: NonZeroUsize,
+    /// The peers' beam width.
+    pub(crate) ef_search: NonZeroUsize,
+    pub(crate) k: NonZeroUsize,
+    /// Databases, as the peer's program calls them.
+    pub(crate) peers: Vec<String>,
+}
+
+/// One collection at several sizes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrowthTask {
+    pub(crate) corpus: GlossCorpus,
+    /// Vectors, ascending.
+    pub(crate) sizes: Vec<Amount>,
+    pub(crate) queries: Amount,
+    /// Documents that are inserted one by one at the largest size.
+    pub(crate) inserts: Amount,
+    pub(crate) m: NonZeroUsize,
+    pub(crate) ef_construction: NonZeroUsize,
+    /// Beam widths that are tried, ascending.
+    pub(crate) ef_search: Vec<NonZeroUsize>,
+    /// Share of the true neighbours that has to be found.
+    pub(crate) recall: f64,
     pub(crate) k: NonZeroUsize,
 }
 
@@ -231,42 +278,39 @@ fn parse(text: &str) -> Result<Workload, String> {
 mod tests {
     use super::*;
 
-    const SEARCH: &str = "
-name = 'search'
+    const DUPLICATES: &str = "
+name = 'duplicates'
 about = 'what'
 seed = 1
 repeats = { full = 5, quick = 2 }
-[task.search]
+[task.duplicates]
 vectors = { full = 100, quick = 10 }
-queries = { full = 5, quick = 5 }
-builds = { full = 1, quick = 1 }
 shape = { dimension = 4, clusters = 2, noise = 0.5 }
-m = 16
-ef_construction = 40
-ef_search = [10, 20]
-k = 3
+copied = 5
+copy_noise = 0.1
+threshold = 0.9
 ";
 
     #[test]
     fn a_workload_says_what_to_do_at_both_scales() {
-        let workload = parse(SEARCH).unwrap();
+        let workload = parse(DUPLICATES).unwrap();
         assert_eq!((workload.repeats.at(Scale::Full), workload.repeats.at(Scale::Quick)), (5, 2));
         assert!(workload.thread_count() >= 1);
-        let Task::Search(task) = &workload.task else { panic!("{workload:?}") };
-        assert_eq!((task.vectors.at(Scale::Quick), task.ef_search.len()), (10, 2));
-        let two = parse(&SEARCH.replace("seed = 1", "seed = 1\nthreads = 2")).unwrap();
+        let Task::Duplicates(task) = &workload.task else { panic!("{workload:?}") };
+        assert_eq!((task.vectors.at(Scale::Quick), task.copied.get()), (10, 5));
+        let two = parse(&DUPLICATES.replace("seed = 1", "seed = 1\nthreads = 2")).unwrap();
         assert_eq!(two.thread_count(), 2);
     }
 
     #[test]
     fn unknown_keys_are_refused_at_every_depth() {
         let spellings = [
-            SEARCH.replace("seed = 1", "seed = 1\nthread = 2"),
-            SEARCH.replace("quick = 2", "quick = 2, slow = 9"),
-            SEARCH.replace("noise = 0.5", "noise = 0.5, noisy = true"),
-            SEARCH.replace("task.search", "task.serach"),
+            DUPLICATES.replace("seed = 1", "seed = 1\nthread = 2"),
+            DUPLICATES.replace("quick = 2", "quick = 2, slow = 9"),
+            DUPLICATES.replace("noise = 0.5", "noise = 0.5, noisy = true"),
+            DUPLICATES.replace("task.duplicates", "task.dupes"),
         ];
-        for (text, key) in spellings.iter().zip(["thread", "slow", "noisy", "serach"]) {
+        for (text, key) in spellings.iter().zip(["thread", "slow", "noisy", "dupes"]) {
             let reason = parse(text).unwrap_err();
             assert!(reason.contains("unknown") && reason.contains(&format!("`{key}`")), "{reason}");
         }
@@ -274,14 +318,27 @@ k = 3
 
     #[test]
     fn zeros_and_missing_keys_are_refused() {
-        assert!(parse(&SEARCH.replace("full = 5", "full = 0")).unwrap_err().contains("nonzero"));
-        assert!(parse(&SEARCH.replace("dimension = 4, ", "")).unwrap_err().contains("`dimension`"));
+        assert!(parse(&DUPLICATES.replace("full = 5", "full = 0")).unwrap_err().contains("nonzero"));
+        assert!(parse(&DUPLICATES.replace("dimension = 4, ", "")).unwrap_err().contains("`dimension`"));
     }
 
     #[test]
     fn the_workloads_that_ship_are_understood_and_named_after_their_files() {
         let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"));
         let names: Vec<String> = read_all(folder).unwrap().into_iter().map(|w| w.name).collect();
-        assert_eq!(names, ["clustering", "duplicates", "embedding", "generation", "scale", "search", "training"]);
+        assert_eq!(
+            names,
+            [
+                "clustering",
+                "duplicates",
+                "embedding",
+                "filtered",
+                "generation",
+                "growth",
+                "scale",
+                "search",
+                "training"
+            ]
+        );
     }
 }

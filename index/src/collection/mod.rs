@@ -3,6 +3,7 @@
 mod allowed;
 mod compact;
 mod info;
+mod memory;
 mod nearest;
 mod rank;
 mod reembed;
@@ -21,6 +22,7 @@ pub(crate) use self::allowed::{Allowed, AllowedCache};
 pub use self::allowed::{FilterExplain, FilterStrategy, UnknownKey};
 pub use self::compact::Compaction;
 pub use self::info::CollectionInfo;
+pub use self::memory::IndexMemory;
 pub(crate) use self::info::info;
 use self::info::{FileIdentity, file_identity};
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
@@ -155,8 +157,18 @@ impl Collection {
 
     /// Shows `visit` every document that has chunks and that `filter` lets through, in order of id, with the normalised
     /// mean of its chunks' vectors: all of one moment, one at a time. An error of `visit` ends the scan.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the filter compares an attribute with a type that it has in no document.
     pub fn scan(&self, filter: Option<&Filter>, visit: &mut dyn FnMut(ScannedDocument) -> Result<()>) -> Result<()> {
-        self.database()?.scan(filter, visit)
+        let database = self.database()?;
+        let Some(filter) = filter else { return database.scan(None, visit) };
+        let done = database.reader()?.transact(|connection| {
+            let (keys, documents) = self.allowed.passing(filter, database, connection)?;
+            let few = keys.len() <= documents / 2;
+            if few { database.scan_some(connection, &keys, visit).map(|()| true) } else { Ok(false) }
+        })?;
+        if done { Ok(()) } else { database.scan(Some(filter), visit) }
     }
 
     /// How it is searched unless a request says otherwise.
@@ -235,6 +247,7 @@ impl Collection {
     /// Stops background work.
     pub(crate) fn stop(&self) {
         self.upkeep.closing.cancel();
+        self.allowed.close();
         self.keywords.stop();
         for background in [&self.sealer, &self.reclaimer] {
             if let Some(thread) = background.lock().take()
