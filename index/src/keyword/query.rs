@@ -7,6 +7,8 @@ use crate::search::KeywordExplain;
 
 /// Most different terms of a query that are looked up; the first count.
 const MOST_TERMS: usize = 256;
+/// Most bytes of a query that are read.
+const MOST_BYTES: usize = 32 << 10;
 /// Weight of a word as it is written, beside its stem's 1.
 pub(super) const EXACT_WEIGHT: f32 = 0.5;
 /// Weight of several parts in one piece, beside the parts' 1.
@@ -36,6 +38,7 @@ impl KeywordQuery {
     /// Understands `text`. Straight and curly quotation marks and the corner brackets of Chinese and Japanese enclose
     /// phrases; one that is not closed encloses nothing.
     pub(super) fn parse(text: &str, analyser: &mut Analyser) -> Self {
+        let text = text.get(..text.floor_char_boundary(MOST_BYTES)).unwrap_or(text);
         let mut query = Self::default();
         let mut seen: HashSet<String> = HashSet::new();
         let mut phrases: HashSet<Phrase> = HashSet::new();

@@ -254,3 +254,19 @@ fn gallop(chunks: &[ChunkId], chunk: ChunkId) -> usize {
 pub(super) fn unreadable(error: std::io::Error) -> IndexError {
     IndexError::corrupt("keyword index", error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn galloping_finds_what_a_scan_finds() {
+        let chunks: Vec<ChunkId> = [1, 2, 3, 7, 8, 20, 21, 22, 23, 24, 50, 1000].map(ChunkId).into();
+        for from in 0..=chunks.len() {
+            for wanted in (0..60).chain([999, 1000, 1001]).map(ChunkId) {
+                let expected = chunks[from..].iter().filter(|chunk| **chunk < wanted).count();
+                assert_eq!(gallop(&chunks[from..], wanted), expected, "{from} {wanted:?}");
+            }
+        }
+    }
+}
