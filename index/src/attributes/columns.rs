@@ -53,6 +53,11 @@ impl Columns {
         self.blocks.iter().map(|block| block.live.count()).sum()
     }
 
+    /// Chunks of all documents.
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
     /// Bytes they take in memory, about.
     pub(crate) fn bytes(&self) -> usize {
         self.blocks.iter().map(|block| block.bytes()).sum::<usize>() + self.chunks.bytes()

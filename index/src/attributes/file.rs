@@ -45,7 +45,7 @@ pub(super) struct ColumnFile {
     folder: PathBuf,
     /// The collection's random id.
     collection: String,
-    /// The last change that the file reflects, as far as this process knows.
+    /// The last change that the file reflects, or would if it could be written, as far as this process knows.
     seq: Mutex<Option<i64>>,
 }
 
@@ -54,7 +54,8 @@ impl ColumnFile {
         Self { folder: folder.to_path_buf(), collection: collection.to_owned(), seq: Mutex::default() }
     }
 
-    /// The last change that the file reflects; `None` when there is none that this process wrote or read.
+    /// The last change that the file reflects, or would if it could be written; `None` when this process neither wrote nor
+    /// read it.
     pub(super) fn seq(&self) -> Option<i64> {
         *self.seq.lock()
     }
@@ -85,6 +86,7 @@ impl ColumnFile {
     /// Replaces the file so that a crash leaves either the old one or the new one, and nothing that stays.
     pub(super) fn write(&self, columns: &Columns) -> Result<()> {
         self.remove_leftovers();
+        *self.seq.lock() = Some(columns.seq());
         let bytes = encode(columns, &self.collection)?;
         let path = self.folder.join(FILE);
         let unfinished = self.folder.join(format!("{FILE}.{}{UNFINISHED}", uuid::Uuid::now_v7()));
@@ -99,7 +101,6 @@ impl ColumnFile {
             return written;
         }
         storage::sync_folder(&self.folder)?;
-        *self.seq.lock() = Some(columns.seq());
         Ok(())
     }
 

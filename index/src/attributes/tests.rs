@@ -255,6 +255,20 @@ fn check(collection: &Collection, documents: &BTreeMap<usize, (Attributes, usize
         }
         Err(e) => assert!(refused && e.kind() == ErrorKind::InvalidInput, "{filter}: {e}"),
     }
+    let scan = |filter: Option<&Filter>| {
+        let mut seen = Vec::new();
+        collection.scan(filter, &mut |scanned| {
+            seen.push(scanned);
+            Ok(())
+        })?;
+        crate::Result::Ok(seen)
+    };
+    let mut expected = scan(None).unwrap();
+    expected.retain(|scanned| filter.matches(&scanned.document.attributes));
+    match scan(Some(filter)) {
+        Ok(seen) => assert!(!refused && seen == expected, "{filter}"),
+        Err(e) => assert!(refused && e.kind() == ErrorKind::InvalidInput, "{filter}: {e}"),
+    }
 }
 
 proptest! {
@@ -296,7 +310,7 @@ proptest! {
                     writer.set_attributes(&set).unwrap();
                 }
                 Step::Delete(ids) => {
-                    ids.iter().for_each(|id| drop(documents.remove(id)));
+                    documents.retain(|id, _| !ids.contains(id));
                     writer.delete(&ids.into_iter().map(name).collect::<Vec<_>>()).unwrap();
                 }
                 Step::Seal => writer.seal().unwrap(),
@@ -317,6 +331,119 @@ proptest! {
             prop_assert_eq!(&file.open().unwrap(), &*one);
             prop_assert_eq!((one.documents(), one.seq()), (two.documents(), two.seq()));
         }
+    }
+}
+
+/// Readers of one handle each see one state, whatever a writer does meanwhile.
+#[test]
+fn readers_see_whole_states_while_others_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, there) = (store(dir.path()), store(dir.path()));
+    let collection = here.create("c", &embedder()).unwrap();
+    let other = there.get("c").unwrap();
+    let round = |n: i64| -> Vec<NewDocument> {
+        let attributes: Attributes = [("round".to_owned(), AttributeValue::Integer(n))].into();
+        (0..20).map(|id| new_document(id, n as usize + 1, attributes.clone(), 2)).collect()
+    };
+    collection.upsert(&round(0)).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let (low, high): (Filter, Filter) = ("round < 20".parse().unwrap(), "round >= 20".parse().unwrap());
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let database = collection.database().unwrap();
+                    let (a, b) = database
+                        .reader()
+                        .unwrap()
+                        .transact(|connection| {
+                            let get = |filter| collection.allowed.get(filter, database, connection);
+                            Ok((get(&low)?, get(&high)?))
+                        })
+                        .unwrap();
+                    // All documents of a round are stored at once.
+                    assert_eq!((a.chunks.len() + b.chunks.len(), a.chunks.len() % 40), (40, 0));
+                }
+            });
+        }
+        for n in 1..40 {
+            other.upsert(&round(n)).unwrap();
+            if n % 10 == 0 {
+                other.seal().unwrap();
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_comparison_with_a_type_that_is_not_there_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let collection = store(dir.path()).create("c", &embedder()).unwrap();
+    let number = |n: i64| AttributeValue::Integer(n);
+    let text = |text: &str| AttributeValue::String(text.into());
+    let made = |id: usize, values: Vec<(&str, AttributeValue)>| {
+        new_document(id, 0, values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), 1)
+    };
+    let time = || AttributeValue::Time(OffsetDateTime::UNIX_EPOCH);
+    collection
+        .upsert(&[
+            made(1, vec![("score", number(4)), ("lang", text("en")), ("mixed", number(1)), ("at", time())]),
+            made(
+                2,
+                vec![("score", AttributeValue::Float(4.5)), ("mixed", text("1")), ("ok", AttributeValue::Bool(true))],
+            ),
+            made(
+                3,
+                vec![("mixed", AttributeValue::Bool(true)), ("tags", AttributeValue::StringList(vec!["a".into()]))],
+            ),
+            made(4, vec![("lang", text("2024-05-01"))]),
+        ])
+        .unwrap();
+    for (filter, expected) in [
+        (
+            "score = \"4\"",
+            "`score = \"4\"` compares with a text, but \"score\" is a number in all 2 documents that have it, such as \"d1\"; write the number 4 without quotes",
+        ),
+        ("not score in [many, few]", "compare with a number"),
+        ("lang = 4", "put the value in quotes to compare it as a text: \"4\""),
+        ("lang > 2024-05-01", "such as \"2024-05-01\""),
+        ("lang != true", "compares with true or false, but \"lang\" is a text"),
+        ("lang = [en, de]", "use `lang in [...]`"),
+        ("ok = \"TRUE\"", "in the only document that has it, \"d2\"; write true without quotes"),
+        ("ok >= 1", "compare with true or false"),
+        ("at > 5", "compare with a date or time"),
+        ("tags = 5", "put the value in quotes to compare it as a text: \"5\""),
+        ("tags > a", "a list has no order: use = or in"),
+        ("score > 1 or tags < 5", "a list has no order"),
+        ("mixed > 2024-05-01", "is a number or true or false or a text in all 3"),
+    ] {
+        let error = collection.explain_filter(&filter.parse().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(expected), "{filter}: {error}");
+    }
+    for (filter, passing, remark) in [
+        (
+            "mixed = 1",
+            1,
+            "\"mixed\" is compared with a number, but is true or false or a text in 2 documents, such as \"d3\"",
+        ),
+        ("mixed != 1", 3, "\"mixed\" is compared with a number"),
+        (
+            "mixed in [1, \"1\"]",
+            2,
+            "\"mixed\" is compared with a number or a text, but is true or false in 1 document, such as \"d3\"",
+        ),
+        ("mixed in []", 0, ""),
+        ("score >= 4.5 or tags = a", 2, ""),
+        ("tags = [a] and unknown != 3", 1, ""),
+    ] {
+        let explain = collection.explain_filter(&filter.parse().unwrap()).unwrap();
+        let remarks: Vec<String> = explain.mismatched.iter().map(ToString::to_string).collect();
+        assert_eq!(explain.documents, passing, "{filter}");
+        assert!(remarks.concat().contains(remark) && remarks.is_empty() == remark.is_empty(), "{filter}: {remarks:?}");
+        let json = serde_json::to_string(&explain).unwrap();
+        assert_eq!(serde_json::from_str::<crate::FilterExplain>(&json).unwrap(), explain);
     }
 }
 

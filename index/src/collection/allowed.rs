@@ -1,6 +1,6 @@
 //! Which chunks a filter lets through, worked out once for each filter and state of the collection.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ impl AllowedCache {
     }
 
     /// The keys of the documents that `filter` lets through, ascending, and how many documents there are.
-    pub(crate) fn documents(
+    pub(crate) fn passing(
         &self,
         filter: &Filter,
         database: &Database,
@@ -171,7 +171,7 @@ fn work_out(filter: &Filter, columns: &Columns, database: &Database, connection:
     Ok(Allowed {
         explain: FilterExplain {
             strategy: None,
-            selectivity: 0.0,
+            selectivity: chunks.len() as f64 / columns.chunk_count().max(1) as f64,
             documents,
             vectors: chunks.len(),
             unknown_keys: absent.into_iter().map(unknown).collect(),
@@ -194,23 +194,25 @@ fn mismatched(
     let mut told: Vec<MismatchedKey> = Vec::new();
     for compared in filter.compared() {
         let kinds: &Vec<_> = kinds.entry(compared.key).or_insert_with(|| columns.kinds_of(compared.key));
-        let wrong = |kind| !compared.accepts(ComparedType::of(kind));
-        let others: Vec<_> = kinds.iter().filter(|(kind, ..)| wrong(*kind)).collect();
-        let Some((.., first)) = others.iter().max_by_key(|(_, count, _)| *count) else { continue };
-        let all = others.len() == kinds.len();
+        // By type: documents, and the key of the first of them.
+        let mut others: BTreeMap<ComparedType, (usize, i64)> = BTreeMap::new();
+        for (kind, count, first) in kinds {
+            if !compared.accepts(ComparedType::of(*kind)) {
+                others.entry(ComparedType::of(*kind)).or_insert((0, *first)).0 += count;
+            }
+        }
+        let mut others: Vec<(ComparedType, (usize, i64))> = others.into_iter().collect();
+        others.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
+        let Some((_, (_, first))) = others.first() else { continue };
+        let all = kinds.iter().all(|(kind, ..)| !compared.accepts(ComparedType::of(*kind)));
         if !all && told.iter().any(|other| is_same(other, &compared)) {
             continue;
         }
-        let mut found: Vec<(usize, ComparedType)> =
-            others.iter().map(|(kind, n, _)| (*n, ComparedType::of(*kind))).collect();
-        found.sort_by(|a, b| b.cmp(a));
-        let mut found: Vec<ComparedType> = found.into_iter().map(|(_, found)| found).collect();
-        found.dedup();
         let mismatch = MismatchedKey {
             key: compared.key.to_owned(),
             wanted: compared.wanted(),
-            found,
-            documents: others.iter().map(|(_, count, _)| count).sum(),
+            found: others.iter().map(|(found, _)| *found).collect(),
+            documents: others.iter().map(|(_, (count, _))| count).sum(),
             example: id_of(database, connection, *first)?,
         };
         if all {

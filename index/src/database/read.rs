@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use anser_core::{Attributes, ByteSpan, Chunk, ChunkId, Document, DocumentId, Embedding, ScoredChunk};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Rows};
 
 use super::Database;
 use crate::ann::from_blob;
@@ -129,36 +129,6 @@ impl Database {
         Ok(found)
     }
 
-    /// Shows `each` the attributes of every document that has chunks, with the chunks.
-    pub(crate) fn each_attributes(
-        &self,
-        connection: &Connection,
-        each: &mut dyn FnMut(&Attributes, &[ChunkId]),
-    ) -> Result<()> {
-        // The join goes through the documents once; the index of the chunks by document holds all that is asked of them.
-        let sql = "SELECT d.key, d.attributes, k.chunk_id FROM documents d CROSS JOIN chunks k ON k.document = d.key \
-                   ORDER BY d.key";
-        let failed = || self.failed("read the attributes of");
-        let mut select = connection.prepare_cached(sql).map_err(failed())?;
-        let mut rows = select.query([]).map_err(failed())?;
-        let mut last: Option<(i64, Attributes)> = None;
-        let mut chunks: Vec<ChunkId> = Vec::new();
-        while let Some(row) = rows.next().map_err(failed())? {
-            let key: i64 = row.get(0).map_err(failed())?;
-            if last.as_ref().is_none_or(|(last, _)| *last != key)
-                && let Some((_, before)) = last.replace((key, attributes(row, 1).map_err(failed())?))
-            {
-                each(&before, &chunks);
-                chunks.clear();
-            }
-            chunks.push(ChunkId(row.get::<_, i64>(2).map_err(failed())? as u64));
-        }
-        if let Some((_, attributes)) = last {
-            each(&attributes, &chunks);
-        }
-        Ok(())
-    }
-
     /// The chunks of the documents called `ids`, ascending; unknown ids have none.
     pub(crate) fn chunks_of(&self, connection: &Connection, ids: &[DocumentId]) -> Result<Vec<ChunkId>> {
         let sql = "SELECT k.chunk_id FROM documents d JOIN chunks k ON k.document = d.key WHERE d.id = ?1";
@@ -238,40 +208,72 @@ impl Database {
         filter: Option<&Filter>,
         visit: &mut dyn FnMut(ScannedDocument) -> Result<()>,
     ) -> Result<()> {
-        let sql = format!(
-            "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, e.vector FROM documents d \
-             JOIN chunks k ON k.document = d.key JOIN {} e ON e.chunk_id = k.chunk_id ORDER BY d.id, k.ordinal",
-            self.embeddings
-        );
-        let failed = || self.failed("scan");
-        let dimension = self.identity.embedder.dimension;
+        let sql = format!("{} ORDER BY d.id, k.ordinal", self.scan_query());
         self.reader()?.transact(|connection| {
-            let mut finish = |document: Document, sum: Vec<f32>| match filter {
+            let mut select = connection.prepare(&sql).map_err(self.failed("scan"))?;
+            let rows = select.query([]).map_err(self.failed("scan"))?;
+            self.each_scanned(rows, &mut |document, sum| match filter {
                 Some(filter) if !filter.matches(&document.attributes) => Ok(()),
                 _ => visit(self.with_mean(connection, document, sum)?),
-            };
-            let mut last: Option<(Document, Vec<f32>)> = None;
-            let mut select = connection.prepare(&sql).map_err(failed())?;
-            let mut rows = select.query([]).map_err(failed())?;
-            while let Some(row) = rows.next().map_err(failed())? {
-                let id = ChunkId(row.get::<_, i64>(4).map_err(failed())? as u64);
-                let blob = row.get_ref(5).and_then(|v| Ok(v.as_blob()?)).map_err(failed())?;
-                let vector = from_blob(id, blob, dimension)?;
-                let document_id = row.get_ref(0).and_then(|v| Ok(v.as_str()?)).map_err(failed())?;
-                match &mut last {
-                    Some((last, sum)) if last.id.as_str() == document_id => {
-                        sum.iter_mut().zip(vector.as_slice()).for_each(|(s, v)| *s += v);
-                    }
-                    _ => {
-                        let next = (document(row).map_err(failed())?, vector.into_vec());
-                        if let Some((document, sum)) = last.replace(next) {
-                            finish(document, sum)?;
-                        }
+            })
+        })
+    }
+
+    /// Those of the documents with these keys that have chunks, likewise.
+    pub(crate) fn scan_some(
+        &self,
+        connection: &Connection,
+        keys: &[i64],
+        visit: &mut dyn FnMut(ScannedDocument) -> Result<()>,
+    ) -> Result<()> {
+        let failed = || self.failed("scan");
+        let mut select = connection.prepare("SELECT id FROM documents WHERE key = ?1").map_err(failed())?;
+        let mut named: Vec<(String, i64)> = Vec::with_capacity(keys.len());
+        for key in keys {
+            named.push((select.query_row([key], |row| row.get(0)).map_err(failed())?, *key));
+        }
+        named.sort_unstable();
+        let sql = format!("{} WHERE d.key = ?1 ORDER BY k.ordinal", self.scan_query());
+        let mut select = connection.prepare(&sql).map_err(failed())?;
+        for (_, key) in named {
+            let rows = select.query([key]).map_err(failed())?;
+            self.each_scanned(rows, &mut |document, sum| visit(self.with_mean(connection, document, sum)?))?;
+        }
+        Ok(())
+    }
+
+    /// The columns that [`each_scanned`](Self::each_scanned) reads.
+    fn scan_query(&self) -> String {
+        format!(
+            "SELECT d.id, d.title, d.text, d.attributes, k.chunk_id, e.vector FROM documents d \
+             JOIN chunks k ON k.document = d.key JOIN {} e ON e.chunk_id = k.chunk_id",
+            self.embeddings
+        )
+    }
+
+    /// Shows `each` every document with the sum of its vectors. The rows of a document follow each other.
+    fn each_scanned(&self, mut rows: Rows<'_>, each: &mut dyn FnMut(Document, Vec<f32>) -> Result<()>) -> Result<()> {
+        let failed = || self.failed("scan");
+        let dimension = self.identity.embedder.dimension;
+        let mut last: Option<(Document, Vec<f32>)> = None;
+        while let Some(row) = rows.next().map_err(failed())? {
+            let id = ChunkId(row.get::<_, i64>(4).map_err(failed())? as u64);
+            let blob = row.get_ref(5).and_then(|v| Ok(v.as_blob()?)).map_err(failed())?;
+            let vector = from_blob(id, blob, dimension)?;
+            let document_id = row.get_ref(0).and_then(|v| Ok(v.as_str()?)).map_err(failed())?;
+            match &mut last {
+                Some((last, sum)) if last.id.as_str() == document_id => {
+                    sum.iter_mut().zip(vector.as_slice()).for_each(|(s, v)| *s += v);
+                }
+                _ => {
+                    let next = (document(row).map_err(failed())?, vector.into_vec());
+                    if let Some((document, sum)) = last.replace(next) {
+                        each(document, sum)?;
                     }
                 }
             }
-            last.map_or(Ok(()), |(document, sum)| finish(document, sum))
-        })
+        }
+        last.map_or(Ok(()), |(document, sum)| each(document, sum))
     }
 
     /// The direction of a sum of unit vectors. Vectors that cancel out have none; then the first chunk stands for all.

@@ -6,6 +6,9 @@
 //! `eq` and `in` when one of its texts does, and has no order. Values of types that cannot be compared are not equal and
 //! have no order. Whole and other numbers compare by value, texts by their code points, times as instants. Text in
 //! RFC 3339 is a time, in filters as in documents.
+//!
+//! A collection refuses a comparison with a type that the attribute has in no document that has it, because that is not what
+//! was meant, and says in how many documents the type is another ([`MismatchedKey`]).
 
 mod display;
 mod expression;

@@ -147,9 +147,13 @@ impl SearchArgs {
     }
 }
 
-/// Tells of attributes in the condition that no document has: most likely they are misspelt.
+/// Tells of attributes in the condition that no document has, which are most likely misspelt, and of those that some
+/// documents have with another type.
 pub(super) fn note_unknown_keys(terminal: &Terminal, filter: Option<&FilterExplain>) {
     for unknown in filter.iter().flat_map(|filter| &filter.unknown_keys) {
         terminal.progress().note(&unknown.to_string());
+    }
+    for mismatched in filter.iter().flat_map(|filter| &filter.mismatched) {
+        terminal.progress().note(&mismatched.to_string());
     }
 }

@@ -162,8 +162,9 @@ fn nothing(collection: &Collection, request: &AnalysisRequest) -> Result<EngineE
     let message = match request.source.filter() {
         None => format!("\"{name}\" has no documents; ingest some first"),
         Some(filter) => {
-            let unknown = collection.explain_filter(filter)?.unknown_keys;
-            let remarks: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            let explain = collection.explain_filter(filter)?;
+            let unknown = explain.unknown_keys.iter().map(ToString::to_string);
+            let remarks: Vec<String> = unknown.chain(explain.mismatched.iter().map(ToString::to_string)).collect();
             let advice = if remarks.is_empty() { "widen it".to_owned() } else { remarks.join("; ") };
             format!("\"{name}\" has no documents that the filter lets through; {advice}")
         }
