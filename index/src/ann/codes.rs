@@ -105,9 +105,11 @@ impl Codes {
             return Err(wrong("its length does not fit its rows"));
         };
         let bytes = file.slice_with_length(HEADER_BYTES, rows * stride);
-        let numbers = |nth: usize| ScalarBuffer::new(file.clone(), end / size_of::<f32>() + nth * rows, rows);
+        let numbers = end / size_of::<f32>();
+        let scales = ScalarBuffer::new(file.clone(), numbers, rows);
+        let losses = ScalarBuffer::new(file, numbers + rows, rows);
         let instructions = InstructionSet::best();
-        Ok(Self { rows, dimension, stride, longest, bytes, scales: numbers(0), losses: numbers(1), instructions })
+        Ok(Self { rows, dimension, stride, longest, bytes, scales, losses, instructions })
     }
 
     /// How many rows.

@@ -301,7 +301,7 @@ fn level(random: u64, m: usize) -> usize {
     ((-uniform.ln() / (m as f64).ln()) as usize).min(MAX_UPPER)
 }
 
-/// The next number of Steele, Lea and Flood's SplitMix64 generator ("Fast splittable pseudorandom number generators",
+/// The next number of Steele, Lea and Flood's `SplitMix64` generator ("Fast splittable pseudorandom number generators",
 /// 2014) after `state`.
 fn mixed(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
