@@ -90,6 +90,16 @@ pub enum IndexError {
         /// What the database said.
         source: rusqlite::Error,
     },
+    /// The database file is damaged.
+    #[error("cannot {action} {}: {source}; `anser doctor --repair` saves what can still be read", path.display())]
+    Damaged {
+        /// Completes "cannot ...".
+        action: &'static str,
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: rusqlite::Error,
+    },
     /// The operating system refused an operation.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -153,7 +163,12 @@ impl IndexError {
     /// For `map_err` on a database operation.
     pub(crate) fn database(action: &'static str, path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Database { action, path, source }
+        move |source| {
+            if database_kind(&source) == ErrorKind::Corrupt {
+                return Self::Damaged { action, path, source };
+            }
+            Self::Database { action, path, source }
+        }
     }
 
     /// Whose fault it is.
@@ -166,7 +181,7 @@ impl IndexError {
             | Self::Superseded { .. }
             | Self::Busy { .. }
             | Self::Unembedded { .. } => ErrorKind::Conflict,
-            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Database { source, .. } => database_kind(source),
             Self::Io { .. } => ErrorKind::Io,
             Self::Core(e) => e.kind(),

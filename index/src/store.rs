@@ -11,7 +11,7 @@ use anser_core::storage::{self, DataDir};
 use parking_lot::Mutex;
 
 use crate::collection::info;
-use crate::database::{DATABASE_FILE, Database};
+use crate::database::{self, DATABASE_FILE, Database, DatabaseCheck, Salvage};
 use crate::{Collection, CollectionInfo, IndexError, IndexOptions, Result};
 
 /// Begins the name of a folder whose collection is being deleted. No collection can be called so.
@@ -144,6 +144,37 @@ impl Store {
         let existed = folder.join(DATABASE_FILE).exists();
         self.bury(name, &folder)?;
         Ok(existed)
+    }
+
+    /// Looks at every page of a collection's database, which may take minutes for a large one.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no collection of that name; damage is no error here but what it tells.
+    pub fn check(&self, name: &str) -> Result<DatabaseCheck> {
+        let path = self.data.collection(name)?.join(DATABASE_FILE);
+        if !path.exists() {
+            return Err(IndexError::NotFound { name: name.to_owned() });
+        }
+        database::check(&path)
+    }
+
+    /// Saves every row of a damaged collection that can still be read into a fresh database that takes its place. The damaged
+    /// file stays beside it under another name unless `keep_damaged` is false. No other process may have the collection open.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no collection of that name, `Corrupt` when too little can be read to save anything; then
+    /// nothing is changed.
+    pub fn salvage(&self, name: &str, keep_damaged: bool) -> Result<Salvage> {
+        let path = self.data.collection(name)?.join(DATABASE_FILE);
+        let slot = self.slot(name);
+        let mut open = slot.lock();
+        if let Some(collection) = open.take() {
+            collection.close_deleted();
+        }
+        if !path.exists() {
+            return Err(IndexError::NotFound { name: name.to_owned() });
+        }
+        database::salvage(&path, keep_damaged)
     }
 
     fn slot(&self, name: &str) -> Slot {

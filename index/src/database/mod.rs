@@ -7,6 +7,7 @@ mod compact;
 mod generations;
 mod migrate;
 mod read;
+mod salvage;
 mod schema;
 mod settings;
 mod write;
@@ -23,6 +24,8 @@ pub use building::{ChunkText, EmbeddedChunks};
 pub(crate) use changes::{Change, ChangeOp, VECTORS_CACHE};
 pub use generations::{Generation, State as GenerationState};
 pub use read::ScannedDocument;
+pub use salvage::{DatabaseCheck, Salvage};
+pub(crate) use salvage::{check, salvage};
 pub(crate) use schema::cache_folder;
 pub use write::{NewChunk, NewDocument, UpsertOutcome};
 

@@ -16,6 +16,7 @@ mod model;
 mod odd;
 mod recall;
 mod reembed;
+mod salvage;
 mod search;
 mod sharing;
 mod store;
