@@ -174,9 +174,9 @@ impl Graph {
         (HEADER_WORDS + self.base.len() + words) * size_of::<u32>()
     }
 
-    /// The rows nearest to the query that a beam of `ef` over the codes finds, scored by the vectors themselves, best
-    /// first; twins of a hit are hits, so there may be more than `ef`. Rows that do not count are still walked through,
-    /// so they cannot cut the graph apart.
+    /// The rows nearest to the query that a beam of `ef` over the codes finds, best first: `top` of them, if there are so
+    /// many, and some more, scored by the vectors themselves. Twins of a hit are hits, so there may be more than `ef`. Rows
+    /// that do not count are still walked through, so they cannot cut the graph apart.
     pub(crate) fn search(&self, vectors: &Vectors, codes: &Codes, query: &GraphQuery<'_>) -> Vec<Scored> {
         walk::search_codes(self, vectors, codes, query)
     }
@@ -212,10 +212,6 @@ impl Graph {
 }
 
 impl Section {
-    pub(super) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
-    }
-
     /// The rows that belong to `row`.
     pub(super) fn of(&self, row: u32) -> &[u32] {
         let Ok(i) = self.nodes.binary_search(&row) else { return &[] };

@@ -79,7 +79,8 @@ fn rescore(graph: &Graph, vectors: &Vectors, query: &GraphQuery<'_>, mut nodes: 
         }
         let score = dot(query.vector, vectors.row(node.row as usize));
         let twins = graph.twins().of(node.row).iter().copied();
-        let rows = [node.row].into_iter().chain(twins).filter(|row| query.counts(*row));
+        let rows =
+            [node.row].into_iter().chain(twins).filter(|row| (*row as usize) < graph.rows() && query.counts(*row));
         found.extend(rows.map(|row| Scored { score, row }));
     }
     found.sort_unstable_by(|a, b| b.cmp(a));
