@@ -23,7 +23,8 @@ impl Highlighter {
     /// For the words and phrases of `text`.
     pub(crate) fn new(text: &str) -> Self {
         let mut analyser = Analyser::new();
-        let KeywordQuery { clauses, phrases } = KeywordQuery::parse(text, &mut analyser);
+        let KeywordQuery { clauses, mut phrases, codes } = KeywordQuery::parse(text, &mut analyser);
+        phrases.extend(codes);
         let mut terms: HashSet<String> = clauses.into_iter().map(|clause| clause.term).collect();
         if !phrases.is_empty() || terms.iter().any(|term| !STOP_WORDS.contains(term.as_str())) {
             terms.retain(|term| !STOP_WORDS.contains(term.as_str()));

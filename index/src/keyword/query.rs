@@ -1,8 +1,8 @@
 //! What a user types, understood as words and phrases. Nothing is a mistake: what cannot be understood is a word.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use super::analyser::{Analyser, Form};
+use super::analyser::{Analyser, Form, Token};
 use crate::search::KeywordExplain;
 
 /// Most different terms of a query that are looked up; the first count.
@@ -16,6 +16,11 @@ pub(super) const WHOLE_WEIGHT: f32 = 1.0;
 /// Weight of a pair of characters, beside a word's 1.
 pub(super) const PAIR_WEIGHT: f32 = 0.5;
 
+/// Weight of a longer word in a code, and of all parts of it in order, beside the 1 of the code in one piece.
+pub(super) const PART_WEIGHT: f32 = 0.5;
+/// Shorter parts of a code, in characters, count only in it.
+const SHORTEST_PART: usize = 4;
+
 /// A term that counts where it occurs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Clause {
@@ -27,11 +32,13 @@ pub(super) struct Clause {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Phrase(pub(super) Vec<(String, u32)>);
 
-/// A query. A text matches when it holds every phrase and, where there are none, any of the terms.
+/// A query. A text matches when it holds every phrase and, where there are none, any of the terms or codes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct KeywordQuery {
     pub(super) clauses: Vec<Clause>,
     pub(super) phrases: Vec<Phrase>,
+    /// The parts of codes that are not quoted.
+    pub(super) codes: Vec<Phrase>,
 }
 
 impl KeywordQuery {
@@ -44,12 +51,24 @@ impl KeywordQuery {
         let mut phrases: HashSet<Phrase> = HashSet::new();
         for piece in pieces(text) {
             match piece {
-                Piece::Words(words) => analyser.each(words, &mut |token| {
-                    if seen.len() < MOST_TERMS && !seen.contains(token.text) {
-                        seen.insert(token.text.to_owned());
-                        query.clauses.push(Clause { term: token.text.to_owned(), weight: weight(token.form) });
+                Piece::Words(words) => {
+                    let mut codes: BTreeMap<u32, Vec<(String, u32)>> = BTreeMap::new();
+                    analyser.each(words, &mut |token| {
+                        if let Form::Part(of) = token.form {
+                            codes.entry(of).or_default().push((token.text.to_owned(), token.position - of));
+                        }
+                        let weight = weight(token);
+                        if weight > 0.0 && seen.len() < MOST_TERMS && !seen.contains(token.text) {
+                            seen.insert(token.text.to_owned());
+                            query.clauses.push(Clause { term: token.text.to_owned(), weight });
+                        }
+                    });
+                    for code in codes.into_values().map(Phrase) {
+                        if query.codes.len() < MOST_TERMS && !query.codes.contains(&code) {
+                            query.codes.push(code);
+                        }
                     }
-                }),
+                }
                 Piece::Quoted(words) => {
                     let mut terms: Vec<(String, u32)> = Vec::new();
                     analyser.each(words, &mut |token| {
@@ -73,7 +92,7 @@ impl KeywordQuery {
 
     /// Whether there is nothing to look up.
     pub(super) fn is_empty(&self) -> bool {
-        self.clauses.is_empty() && self.phrases.is_empty()
+        self.clauses.is_empty() && self.phrases.is_empty() && self.codes.is_empty()
     }
 
     /// What it became, without what it found.
@@ -86,8 +105,12 @@ impl KeywordQuery {
     }
 }
 
-fn weight(form: Form) -> f32 {
-    match form {
+fn weight(token: Token<'_>) -> f32 {
+    match token.form {
+        Form::Part(_) => {
+            let short = token.text.chars().nth(SHORTEST_PART - 1).is_none();
+            if short || token.text.contains(char::is_numeric) { 0.0 } else { PART_WEIGHT }
+        }
         Form::Word => 1.0,
         Form::Exact => EXACT_WEIGHT,
         Form::Whole => WHOLE_WEIGHT,
@@ -177,6 +200,15 @@ mod tests {
             terms(&parse("a AND (b OR title:c) -d +e ~f^2 [g TO *] \\")),
             ["a", "and", "b", "or", "titl", "title", "c", "d", "e", "f", "2", "g", "to"]
         );
+    }
+
+    #[test]
+    fn codes_count_as_such_and_not_by_their_letters() {
+        let query = parse("AB-1234x order-77 wi-fi");
+        assert_eq!(terms(&query), ["ab1234x", "1234x", "order77", "order", "wifi", "wi", "fi"]);
+        let codes: Vec<Vec<&str>> =
+            query.codes.iter().map(|code| code.0.iter().map(|(term, _)| term.as_str()).collect()).collect();
+        assert_eq!(codes, [vec!["ab", "1234", "x"], vec!["order", "77"]]);
     }
 
     #[test]

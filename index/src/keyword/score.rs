@@ -11,7 +11,7 @@ use tantivy::{DocSet, TERMINATED, Term};
 use super::bm25::FieldScorer;
 use super::part::{FIELDS, Part, TextField};
 use super::phrase::each_occurrence;
-use super::query::{KeywordQuery, Phrase};
+use super::query::{KeywordQuery, PART_WEIGHT, Phrase};
 use super::snapshot::{Snapshot, View};
 use crate::ann::Top;
 use crate::{IndexError, Result};
@@ -50,6 +50,8 @@ struct ClauseInField {
 
 /// A phrase of the query in one field, in every piece that has all its terms.
 struct PhraseInField<'a> {
+    /// Its number, where texts must hold it.
+    required: Option<u16>,
     field: TextField,
     weight: f32,
     phrase: &'a Phrase,
@@ -81,19 +83,20 @@ pub(super) fn search(snapshot: &Snapshot, query: &KeywordQuery, params: KeywordP
         }
     }
     let mut phrases = Vec::new();
-    for phrase in &query.phrases {
+    let required = (0u16..).map(Some).zip(&query.phrases).map(|(number, phrase)| (number, phrase, 1.0));
+    let optional = query.codes.iter().map(|code| (None, code, f64::from(PART_WEIGHT)));
+    for (required, phrase, weight) in required.chain(optional) {
         for field in FIELDS {
-            phrases.push(find_phrase(snapshot, phrase, field, scorer(field))?);
+            let found = find_phrase(snapshot, phrase, (field, scorer(field)), weight * boost(field))?;
+            phrases.push(PhraseInField { required, ..found });
         }
     }
     let mut top = Top::new(params.k);
     for (at, view) in snapshot.views.iter().enumerate() {
         let mut scores = vec![0.0f32; view.part.rows as usize];
-        let mut held = vec![0u16; if phrases.is_empty() { 0 } else { scores.len() }];
-        for (number, fields) in phrases.chunks(FIELDS.len()).enumerate() {
-            for phrase in fields {
-                add_phrase(view, at, phrase, (number as u16, scorer(phrase.field)), (&mut scores, &mut held))?;
-            }
+        let mut held = vec![0u16; if query.phrases.is_empty() { 0 } else { scores.len() }];
+        for phrase in &phrases {
+            add_phrase(&view.part, at, (phrase, scorer(phrase.field)), (&mut scores, &mut held))?;
         }
         for clause in &clauses {
             if let Some(place) = clause.places.get(at).and_then(Option::as_ref) {
@@ -154,8 +157,8 @@ fn removed_among(view: &View, field: TextField, place: &TermInfo) -> Result<u64>
 fn find_phrase<'a>(
     snapshot: &Snapshot,
     phrase: &'a Phrase,
-    field: TextField,
-    scorer: &FieldScorer,
+    (field, scorer): (TextField, &FieldScorer),
+    factor: f64,
 ) -> Result<PhraseInField<'a>> {
     let mut weight = 0.0;
     let mut places: Vec<Option<Vec<TermInfo>>> = vec![Some(Vec::new()); snapshot.views.len()];
@@ -169,7 +172,7 @@ fn find_phrase<'a>(
             }
         }
     }
-    Ok(PhraseInField { field, weight: (weight * boost(field)) as f32, phrase, places })
+    Ok(PhraseInField { required: None, field, weight: (weight * factor) as f32, phrase, places })
 }
 
 fn add_clause(
@@ -193,22 +196,22 @@ fn add_clause(
     Ok(())
 }
 
-/// Adds what the rows that hold the phrase score for it, and notes that they hold it, given that they hold all before it.
+/// Adds what the rows that hold the phrase score for it. Where they must hold it, it is noted that they do, given that they
+/// hold all before it.
 fn add_phrase(
-    view: &View,
+    part: &Part,
     at: usize,
-    phrase: &PhraseInField<'_>,
-    (number, scorer): (u16, &FieldScorer),
+    (phrase, scorer): (&PhraseInField<'_>, &FieldScorer),
     (scores, held): (&mut [f32], &mut [u16]),
 ) -> Result<()> {
     let Some(places) = phrase.places.get(at).and_then(Option::as_ref) else { return Ok(()) };
-    let lengths = view.part.text_lengths(phrase.field);
-    each_occurrence(&view.part, phrase.field, (phrase.phrase, places), &mut |row, count| {
-        if let (Some(score), Some(held)) = (scores.get_mut(row as usize), held.get_mut(row as usize)) {
+    let lengths = part.text_lengths(phrase.field);
+    each_occurrence(part, phrase.field, (phrase.phrase, places), &mut |row, count| {
+        if let Some(score) = scores.get_mut(row as usize) {
             *score += phrase.weight * scorer.share(count, lengths.fieldnorm_id(row));
-            if *held == number {
-                *held += 1;
-            }
+        }
+        if let Some(held) = held.get_mut(row as usize).filter(|held| Some(**held) == phrase.required) {
+            *held += 1;
         }
     })
 }

@@ -194,6 +194,13 @@ fn joint(text: &str, a: Atom, b: Atom) -> Option<Joint> {
     }
 }
 
+/// Whether words that are joined are a code, a number, an address or an identifier rather than words.
+pub(super) fn is_code(text: &str, words: &[Atom]) -> bool {
+    let (Some(head), Some(tail)) = (words.first(), words.last()) else { return false };
+    let all = text.get(head.span.start..tail.span.end).unwrap_or_default();
+    all.contains(|c: char| c.is_numeric() || matches!(c, '_' | '@'))
+}
+
 /// Appends the parts of the word under `span`: those between which a small letter meets a capital, as in identifiers, or
 /// letters meet digits. A word that alternates more often is a code and stays whole, and so does one like "iPhone".
 pub(super) fn split_word(text: &str, span: ByteSpan, parts: &mut Vec<ByteSpan>) {

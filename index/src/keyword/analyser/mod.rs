@@ -35,6 +35,8 @@ pub(crate) enum Form {
     Exact,
     /// Several parts in one piece.
     Whole,
+    /// A part of a code, number, address or identifier that begins at this position, and means little on its own.
+    Part(u32),
     /// Two neighbouring characters.
     Pair,
 }
@@ -102,6 +104,7 @@ impl Analyser {
                 wholes.push((first + before as u32, word.span));
             }
         }
+        let code = parts.len() > 1 && (parts.len() > words.len() || atoms::is_code(text, words));
         for (at, part) in parts.iter().enumerate() {
             let at = first + at as u32;
             if at == first && words.len() > 1 && words.len() <= MOST_PARTS {
@@ -112,7 +115,7 @@ impl Analyser {
                 fold_word(text, *whole, &mut self.folded);
                 self.emit_folded(Form::Whole, (at, *whole, false), emit);
             }
-            self.word(text, *part, at, emit);
+            self.word((text, *part), at, code.then_some(first), emit);
         }
         self.position = first + parts.len() as u32;
         if parts.len() == 1 {
@@ -153,16 +156,25 @@ impl Analyser {
         }
     }
 
-    /// One word as its stem, and as itself where that differs.
-    fn word(&mut self, text: &str, span: ByteSpan, position: u32, emit: &mut dyn FnMut(Token<'_>)) {
+    /// One word as its stem, and as itself where that differs and it is no part of a code.
+    fn word(
+        &mut self,
+        (text, span): (&str, ByteSpan),
+        position: u32,
+        code: Option<u32>,
+        emit: &mut dyn FnMut(Token<'_>),
+    ) {
+        let form = code.map_or(Form::Word, Form::Part);
         self.folded.clear();
         fold_word(text, span, &mut self.folded);
         let stem = self.stems.of(&self.folded);
         if let Some(stem) = stem.filter(|stem| *stem != self.folded && !stem.is_empty()) {
-            emit(Token { text: stem, form: Form::Word, position, span, links: true });
-            self.emit_folded(Form::Exact, (position, span, false), emit);
+            emit(Token { text: stem, form, position, span, links: true });
+            if code.is_none() {
+                self.emit_folded(Form::Exact, (position, span, false), emit);
+            }
         } else {
-            self.emit_folded(Form::Word, (position, span, true), emit);
+            self.emit_folded(form, (position, span, true), emit);
         }
     }
 

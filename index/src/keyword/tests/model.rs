@@ -1,6 +1,6 @@
 //! Random operations against a plain list that is scored anew for each query.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anser_core::CancelToken;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use tantivy::fieldnorm::FieldNormReader;
 
 use super::*;
 use crate::keyword::analyser::Analyser;
-use crate::keyword::query::KeywordQuery;
+use crate::keyword::query::{KeywordQuery, PART_WEIGHT};
 use crate::keyword::score::TITLE_WEIGHT;
 
 const WORDS: [&str; 12] =
@@ -49,14 +49,37 @@ fn said(words: &[u8]) -> String {
     words.iter().map(|word| WORDS[usize::from(*word)]).collect::<Vec<_>>().join(" ")
 }
 
-/// How often each term occurs, and how many there are as the index stores it.
-fn counted(text: &str) -> (HashMap<String, f64>, f64) {
-    let (mut counts, mut length) = (HashMap::new(), 0);
-    Analyser::new().each(text, &mut |token| {
-        *counts.entry(token.text.to_owned()).or_default() += 1.0;
-        length += 1;
-    });
-    (counts, f64::from(FieldNormReader::id_to_fieldnorm(FieldNormReader::fieldnorm_to_id(length))))
+/// A text as the formula sees it.
+#[derive(Default)]
+struct Counted {
+    /// How often each term occurs.
+    terms: HashMap<String, f64>,
+    /// Where the terms lie that phrases are made of.
+    places: HashSet<(String, u32)>,
+    /// How many terms there are, as the index stores it.
+    length: f64,
+}
+
+impl Counted {
+    fn of(text: &str) -> Self {
+        let (mut counted, mut length) = (Self::default(), 0);
+        Analyser::new().each(text, &mut |token| {
+            *counted.terms.entry(token.text.to_owned()).or_default() += 1.0;
+            if token.links {
+                counted.places.insert((token.text.to_owned(), token.position));
+            }
+            length += 1;
+        });
+        counted.length = f64::from(FieldNormReader::id_to_fieldnorm(FieldNormReader::fieldnorm_to_id(length)));
+        counted
+    }
+
+    /// How often the terms follow each other.
+    fn follow(&self, terms: &[(String, u32)]) -> f64 {
+        let starts = self.places.iter().filter(|(term, _)| *term == terms[0].0);
+        let held = |start: u32| terms.iter().all(|(term, at)| self.places.contains(&(term.clone(), start + at)));
+        starts.filter(|(_, start)| held(*start)).count() as f64
+    }
 }
 
 /// The scores of all documents that match, by the formula.
@@ -64,20 +87,31 @@ fn naive(model: &Model, query: &str) -> BTreeMap<String, f64> {
     let query = KeywordQuery::parse(query, &mut Analyser::new());
     let mut scores = BTreeMap::new();
     for field in 0..2 {
-        let texts: BTreeMap<&String, _> =
-            model.iter().map(|(id, (title, text))| (id, counted(if field == 0 { title } else { text }))).collect();
-        let filled = texts.values().filter(|(_, length)| *length > 0.0).count() as f64;
-        let average = (texts.values().map(|(_, length)| length).sum::<f64>() / filled.max(1.0)).max(1.0);
-        for clause in &query.clauses {
-            let holding = texts.values().filter(|(counts, _)| counts.contains_key(&clause.term)).count() as f64;
-            let idf = (1.0 + (filled - holding + 0.5) / (holding + 0.5)).ln();
-            for (id, (counts, length)) in &texts {
-                if let Some(count) = counts.get(&clause.term) {
-                    let share = count * 2.2 / (count + 1.2 * (0.25 + 0.75 * length / average));
+        let texts: BTreeMap<&String, Counted> =
+            model.iter().map(|(id, (title, text))| (id, Counted::of(if field == 0 { title } else { text }))).collect();
+        let filled = texts.values().filter(|text| text.length > 0.0).count() as f64;
+        let average = (texts.values().map(|text| text.length).sum::<f64>() / filled.max(1.0)).max(1.0);
+        let idf = |term: &String| {
+            let holding = texts.values().filter(|text| text.terms.contains_key(term)).count() as f64;
+            (1.0 + (filled - holding + 0.5) / (holding + 0.5)).ln()
+        };
+        let mut add = |weight: f64, count: &dyn Fn(&Counted) -> f64| {
+            for (id, text) in &texts {
+                let count = count(text);
+                if count > 0.0 {
+                    let share = count * 2.2 / (count + 1.2 * (0.25 + 0.75 * text.length / average));
                     let boost = if field == 0 { TITLE_WEIGHT } else { 1.0 };
-                    *scores.entry((*id).clone()).or_default() += boost * f64::from(clause.weight) * idf * share;
+                    *scores.entry((*id).clone()).or_default() += boost * weight * share;
                 }
             }
+        };
+        for clause in &query.clauses {
+            let count = |text: &Counted| text.terms.get(&clause.term).copied().unwrap_or_default();
+            add(f64::from(clause.weight) * idf(&clause.term), &count);
+        }
+        for code in &query.codes {
+            let weight: f64 = code.0.iter().map(|(term, _)| idf(term)).sum();
+            add(f64::from(PART_WEIGHT) * weight, &|text| text.follow(&code.0));
         }
     }
     scores
