@@ -104,13 +104,15 @@ pub(super) fn nearest_nodes(graph: &Graph, scorer: &impl Scorer, query: &GraphQu
         let starts = descend(graph, scorer, scratch);
         if query.allowed.is_none() {
             let near = |row| [graph.near(row), graph.more(row)];
-            let nodes = scratch.nearest(scorer, near, &starts, ef);
-            if query.removed.is_empty() {
-                return nodes.collect();
-            }
-            // Usually few of the removed rows are near the query.
-            let live: Vec<Scored> = nodes.filter(|node| counts(graph, query, node.row)).collect();
-            if live.len() + ef / 8 >= ef {
+            let removed = query.removed.len() as usize;
+            // Usually the removed rows are spread as the others are, so that a beam as much wider holds `ef` that count.
+            let wider = (ef * graph.rows()).div_ceil(graph.rows().saturating_sub(removed).max(1)).min(2 * ef);
+            let nodes = scratch.nearest(scorer, near, &starts, wider);
+            let live: Vec<Scored> = match removed {
+                0 => nodes.collect(),
+                _ => nodes.filter(|node| counts(graph, query, node.row)).take(ef).collect(),
+            };
+            if removed == 0 || live.len() + ef / 8 >= ef {
                 return live;
             }
             scratch.begin(graph.rows());
