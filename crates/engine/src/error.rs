@@ -29,7 +29,7 @@ pub enum EngineError {
     },
     /// The collection's vectors were made by another embedder than the one that is loaded.
     #[error(
-        "the collection \"{collection}\" was embedded with {stored}, but {loaded} is loaded; start with --embedder {stored} or ingest into a new collection"
+        "the collection \"{collection}\" was embedded with {stored}, but {loaded} is loaded; start with --embedder {stored}, or embed it anew with `anser reembed {collection} --model {loaded}`"
     )]
     EmbedderMismatch {
         /// The collection.

@@ -30,6 +30,14 @@ fn closed(place: &Place) -> (Vec<Vec<(String, f32)>>, std::path::PathBuf) {
     (answers(&collection, DIMENSION), place.folder("c").join("collection.sqlite"))
 }
 
+/// The numbers of the first pages of tables and indexes, from 1.
+fn roots(path: &std::path::Path) -> Vec<u64> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut select = connection.prepare("SELECT rootpage FROM sqlite_schema").unwrap();
+    let roots = select.query_map([], |row| row.get::<_, i64>(0)).unwrap();
+    roots.map(|root| root.unwrap() as u64).collect()
+}
+
 fn damage(path: &std::path::Path, at: u64, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
 }
@@ -69,7 +77,8 @@ fn damage_is_named_and_only_what_it_hit_is_lost() {
     let place = Place::new();
     let (_, path) = closed(&place);
     let pages = fs::metadata(&path).unwrap().len() / 8192;
-    // A page in the middle of the file: of documents, chunks, vectors or an index.
+    // A page of documents, chunks, vectors or an index. Without the first page of a table its rows cannot be told apart.
+    let roots = roots(&path);
     let mut lossy = 0;
     for page in 3..pages {
         let copy = Place::new();
@@ -81,17 +90,26 @@ fn damage_is_named_and_only_what_it_hit_is_lost() {
         damage(&target, page * 8192, &[0xa5; 8192]);
         let store = copy.store();
         let checked = store.check("c").unwrap();
-        let saved = store.salvage("c", true).unwrap();
+        let root = roots.contains(&(page + 1));
+        let saved = match store.salvage("c", true) {
+            Ok(saved) => saved,
+            // Whose vectors they are lies on one page.
+            Err(e) => {
+                assert!(root && e.kind() == ErrorKind::Corrupt, "page {page}: {e}");
+                assert_eq!(fs::metadata(&target).unwrap().len(), pages * 8192, "nothing was changed");
+                continue;
+            }
+        };
         let whole = (saved.documents, saved.chunks) == (398, 796);
         lossy += usize::from(!whole);
         assert!(!checked.faults.is_empty() || whole, "page {page}: what is lost is found: {saved:?}");
-        assert!(saved.documents + saved.incomplete >= 100, "page {page}: {saved:?}");
+        assert!(root || saved.documents + saved.incomplete >= 100, "page {page}: {saved:?}");
         let collection = store.get("c").unwrap();
         assert_eq!(store.check("c").unwrap().faults, Vec::<String>::new(), "page {page}");
         let info = collection.info().unwrap();
         assert_eq!((info.documents, info.chunks), (saved.documents + saved.incomplete, saved.chunks), "page {page}");
         let hits = collection.search(&direction(&mut rng(1), DIMENSION), &SearchParams::new(5)).unwrap().hits;
-        assert_eq!(hits.len(), 5, "page {page}");
+        assert_eq!(hits.len() as u64, saved.chunks.min(5), "page {page}");
         // The same documents again make it whole.
         let mut all = documents(1, 400, DIMENSION);
         for (i, new) in all.iter_mut().enumerate() {
