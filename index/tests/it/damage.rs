@@ -7,8 +7,8 @@ use anser_core::ErrorKind;
 use anser_index::{Collection, IndexOptions, NewDocument};
 use rand::Rng;
 
-use crate::support::{Place, direction, documents, files, filled, id, options, rng};
-use crate::work::{Model, check_documents, check_search, check_word};
+use crate::support::{Place, direction, document, documents, files, filled, id, options, rng};
+use crate::work::{Model, check_documents, check_search, check_word, word};
 
 const DIMENSION: usize = 16;
 
@@ -29,7 +29,10 @@ fn caches(place: &Place) -> Vec<PathBuf> {
 fn kept() -> (Place, Model) {
     let place = Place::new();
     let store = place.store_with(options_here());
-    let all = documents(1, 1000, DIMENSION);
+    let mut rng = rng(1);
+    let all: Vec<NewDocument> = (0..1000)
+        .map(|i| document(format!("d{i}"), &word(9, i), &[direction(&mut rng, DIMENSION)]))
+        .collect();
     let collection = filled(&store, DIMENSION, &all[..700]);
     collection.seal().unwrap();
     collection.upsert(&all[700..900]).unwrap();
@@ -51,8 +54,9 @@ fn options_here() -> IndexOptions {
 fn check(collection: &Collection, model: &Model) {
     let query = direction(&mut rng(3), DIMENSION);
     check_search(collection, model, &query, None);
-    check_search(collection, model, &query, Some(&"version = v1".parse().unwrap()));
-    ["d5", "d6", "d800", "v1", "piece"].iter().for_each(|word| check_word(collection, model, word));
+    check_search(collection, model, &query, Some(&format!("version > {}", word(9, 500)).parse().unwrap()));
+    [5, 6, 750, 800, 999].map(|i| word(9, i)).iter().for_each(|word| check_word(collection, model, word));
+    check_word(collection, model, "piece");
 }
 
 /// Opened and searched, sealed and searched, opened once more.

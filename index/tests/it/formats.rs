@@ -48,7 +48,7 @@ fn check(collection: &Collection, model: &Model) {
     for filter in filters {
         check_search(collection, model, &direction(&mut rng(9), DIMENSION), Some(&filter.parse().unwrap()));
     }
-    ["d7", "d610", "d2", "v1", "v2", "nothing"].iter().for_each(|word| check_word(collection, model, word));
+    ["piece", "nothing"].iter().for_each(|word| check_word(collection, model, word));
 }
 
 /// Opens it as it is, then without caches, and changes it.

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anser_core::storage::DataDir;
+use anser_core::{CancelToken, NoProgress};
 use anser_index::{Collection, IndexError, IndexOptions, SearchMode, SearchParams, SearchQuery, Store};
 use rand::Rng;
 
@@ -70,6 +71,9 @@ fn maintain(collection: &Collection) {
     loop {
         std::thread::sleep(Duration::from_millis(rng.random_range(0..40)));
         must("seal", collection.seal());
+        if rng.random_bool(0.3) {
+            must("compact", collection.compact(&NoProgress, &CancelToken::new()));
+        }
     }
 }
 

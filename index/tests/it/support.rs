@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anser_core::storage::DataDir;
-use anser_core::{AttributeValue, ByteSpan, Document, DocumentId, EmbedderInfo, Embedding};
+use anser_core::{AttributeValue, ByteSpan, CancelToken, Document, DocumentId, EmbedderInfo, Embedding, NoProgress};
 use anser_index::{Collection, IndexOptions, NewChunk, NewDocument, SearchParams, Store};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -73,7 +73,8 @@ pub(crate) fn rng(seed: u64) -> ChaCha8Rng {
 
 /// Rewrites everything without what is gone.
 pub(crate) fn compact(collection: &Collection) {
-    collection.seal().unwrap();
+    let done = collection.compact(&NoProgress, &CancelToken::new()).unwrap();
+    assert!(done.erased, "nobody else reads it");
 }
 
 /// A random direction.
