@@ -100,6 +100,17 @@ pub enum IndexError {
         /// What the database said.
         source: rusqlite::Error,
     },
+    /// The database may not be written.
+    #[error(
+        "the database {} cannot be opened ({source}); even searches write beside it, so it and its folder must be writable",
+        path.display()
+    )]
+    Unwritable {
+        /// The database file.
+        path: PathBuf,
+        /// What the database said.
+        source: rusqlite::Error,
+    },
     /// The operating system refused an operation.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -183,7 +194,7 @@ impl IndexError {
             | Self::Unembedded { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Database { source, .. } => database_kind(source),
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Unwritable { .. } => ErrorKind::Io,
             Self::Core(e) => e.kind(),
             Self::Internal { .. } => ErrorKind::Internal,
         }

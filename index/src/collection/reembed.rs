@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Collection;
 use crate::ann::{Snapshot, dot, wrong_dimension};
 use crate::cache::Cache;
-use crate::database::{ChunkText, DATABASE_FILE, Database, EmbeddedChunks, Generation, GenerationState};
+use crate::database::{ChunkText, DATABASE_FILE, Database, EmbeddedChunks, Generation};
 use crate::upkeep::Upkeep;
 use crate::{IndexError, Result};
 

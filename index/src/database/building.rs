@@ -64,15 +64,11 @@ impl Database {
                     drop_generation(connection, generation.number).map_err(failed())?;
                 }
             }
-            match found {
-                Some(number) => {
-                    set_state(connection, number, GenerationState::Building).map_err(failed())?;
-                }
-                None => {
-                    let created = OffsetDateTime::now_utc().unix_timestamp();
-                    generations::insert(connection, &json, GenerationState::Building, created).map_err(failed())?;
-                }
+            if let Some(number) = found {
+                return set_state(connection, number, GenerationState::Building).map_err(failed());
             }
+            let created = OffsetDateTime::now_utc().unix_timestamp();
+            generations::insert(connection, &json, GenerationState::Building, created).map_err(failed())?;
             Ok(())
         })
     }

@@ -148,11 +148,6 @@ impl Database {
         })
     }
 
-    /// Drops changes up to `seq` that every cache on disk reflects.
-    pub(crate) fn trim_changes(&self, seq: i64) -> Result<()> {
-        self.transact(|connection| trim(connection, seq).map_err(self.failed("trim")))
-    }
-
     /// Vectors are cached for each generation.
     fn reached_key(&self, cache: &str) -> String {
         if cache == VECTORS_CACHE { vectors_reached(self.identity.generation) } else { format!("{REACHED}{cache}") }

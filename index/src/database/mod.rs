@@ -171,9 +171,16 @@ impl Drop for Reader<'_> {
 
 /// Opens an existing database file for reading and writing.
 fn connect(path: &Path) -> Result<Connection> {
-    let failed = || IndexError::database("open the database", path);
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed())?;
-    configure(&connection).map_err(failed())?;
+    let failed = |source: rusqlite::Error| {
+        use rusqlite::ErrorCode as C;
+        let refused = matches!(source.sqlite_error_code(), Some(C::CannotOpen | C::ReadOnly | C::PermissionDenied));
+        if refused && path.is_file() {
+            return IndexError::Unwritable { path: path.to_path_buf(), source };
+        }
+        IndexError::database("open the database", path)(source)
+    };
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+    configure(&connection).map_err(failed)?;
     Ok(connection)
 }
 

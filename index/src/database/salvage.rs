@@ -304,20 +304,12 @@ impl Rescue<'_> {
                 Some((last, count)) => *count as i64 == last + 1,
                 None => *length == 0,
             };
-            if !whole || lost > 0 && self.misses_end(to, *key, *length)? {
+            if !whole || (lost > 0 && misses_end(to, *key, *length)?) {
                 saved.incomplete += 1;
                 to.execute("UPDATE documents SET fingerprint = '' WHERE key = ?1", [key])?;
             }
         }
         Ok(())
-    }
-
-    /// Whether text follows the last chunk of a document. Chunks may leave out blanks, so this is asked only where some chunk
-    /// was lost.
-    fn misses_end(&self, to: &Connection, key: i64, length: usize) -> rusqlite::Result<bool> {
-        let sql = "SELECT coalesce(max(span_end), 0) FROM chunks WHERE document = ?1";
-        let end: i64 = to.query_row(sql, [key], |row| row.get(0))?;
-        Ok((end.max(0) as usize) < length)
     }
 
     /// Shows `take` every row of a table that can be read, its key first, and counts keys of rows that cannot be read or that
@@ -348,9 +340,8 @@ impl Rescue<'_> {
                     let at: i64 = row.get(0)?;
                     match take(row) {
                         Ok(true) => {}
-                        Ok(false) => lost += 1,
                         Err(e) if is_of_writing(&e) => return Err(e),
-                        Err(_) => lost += 1,
+                        Ok(false) | Err(_) => lost += 1,
                     }
                     low = at + 1;
                     rows += 1;
@@ -405,6 +396,14 @@ impl Rescue<'_> {
         to.execute("UPDATE meta SET value = ?1 WHERE key = 'trimmed_seq'", [seq])?;
         Ok(())
     }
+}
+
+/// Whether text follows the last chunk of a document. Chunks may leave out blanks, so this is asked only where some chunk
+/// was lost.
+fn misses_end(to: &Connection, key: i64, length: usize) -> rusqlite::Result<bool> {
+    let sql = "SELECT coalesce(max(span_end), 0) FROM chunks WHERE document = ?1";
+    let end: i64 = to.query_row(sql, [key], |row| row.get(0))?;
+    Ok((end.max(0) as usize) < length)
 }
 
 /// Whether an error is of the fresh database and not of the damaged one.
