@@ -19,6 +19,7 @@ mod interrupted;
 mod malformed_files;
 mod own_vectors;
 mod predictors;
+mod repair;
 mod search;
 mod served;
 mod support;

@@ -123,7 +123,7 @@ impl Shop {
         let mut pages = Vec::new();
         let mut after = None;
         for limit in limits.iter().cycle() {
-            let reply = self.search(&SearchRequest { limit: *limit, after, ..request.clone() }).unwrap();
+            let reply = self.search(&SearchRequest { limit: *limit, after: after.take(), ..request.clone() }).unwrap();
             assert!(reply.hits.len() == *limit || reply.next.is_none(), "only the last page may be short");
             after.clone_from(&reply.next);
             pages.push(reply);
