@@ -19,6 +19,9 @@ use crate::collection::{Allowed, FilterStrategy};
 /// Hits for which the beam widths of a graph are measured.
 const MEASURED_HITS: usize = 10;
 
+/// A beam up to this width costs little in any graph.
+const NARROW: usize = 128;
+
 /// What a search of a snapshot found, and how.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -117,35 +120,34 @@ impl PartQuery<'_> {
         let Some(index) = &segment.index else {
             return (self.scan_vectors(segment, removed), None);
         };
-        let ef = self.ef(segment);
+        let ef = self.ef(part);
         let task = Task { rows: segment.vectors.len(), allowed, ef, links: segment.links() };
         let walk = !self.exact
             && match (self.params.exact, self.rows) {
                 // Who wants graphs gets them where they can help at all.
                 (Some(false), _) => self.rows.is_none() || allowed > ef,
-                (_, None) => true,
+                (_, None) => ef <= NARROW || task.prefers_graph(),
                 (_, Some(_)) => task.prefers_graph(),
             };
         if walk {
             let query = GraphQuery { vector: self.vector, top: self.k, ef, removed, allowed: self.rows };
             let found = index.graph.search(&segment.vectors, &index.codes, &query);
-            if self.rows.is_none() || found.len() >= self.k.min(allowed) {
+            if found.len() >= self.k.min(allowed) {
                 return (found, Some(ef));
             }
         }
         (self.scan_codes(segment, index, removed), None)
     }
 
-    /// The beam width in the graph of `segment`.
-    fn ef(&self, segment: &Segment) -> usize {
-        self.params
-            .ef_search
-            .unwrap_or_else(|| {
-                let measured = segment.ef_for(self.params.target_recall).unwrap_or(MEASURED_HITS);
-                // A beam was measured for ten hits; more of them need more room beyond the last one.
-                measured.max(self.k + self.k.saturating_sub(MEASURED_HITS) / 2)
-            })
-            .max(self.k)
+    /// The beam width in the graph of `part`.
+    fn ef(&self, part: &Part) -> usize {
+        let ef = self.params.ef_search.unwrap_or_else(|| {
+            let measured = part.segment.ef_for(self.params.target_recall).unwrap_or(MEASURED_HITS);
+            // A beam was measured for ten hits; more of them need more room beyond the last one.
+            measured.max(self.k + self.k.saturating_sub(MEASURED_HITS) / 2)
+        });
+        // Some of what a beam holds may have been removed.
+        ef.max(if part.removed.is_empty() { self.k } else { self.k + self.k / 4 + 1 })
     }
 
     fn scan_codes(&self, segment: &Segment, index: &SegmentIndex, removed: &RoaringBitmap) -> Vec<Scored> {

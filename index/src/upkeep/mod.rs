@@ -1,6 +1,8 @@
 //! Keeping the searchable vectors in step with the database.
 
 mod refill;
+#[cfg(test)]
+mod scale_tests;
 mod seal;
 #[cfg(test)]
 mod tests;

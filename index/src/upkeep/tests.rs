@@ -10,19 +10,19 @@ use crate::database::{DATABASE_FILE, NewChunk, NewDocument};
 
 const DIMENSION: usize = 16;
 
-fn embedder() -> EmbedderInfo {
-    EmbedderInfo { model: "made-up".into(), dimension: DIMENSION, max_tokens: 64, fingerprint: "f".into() }
-}
-
-fn opened(folder: &std::path::Path) -> Upkeep {
+pub(super) fn opened_with(folder: &std::path::Path, dimension: usize, options: IndexOptions) -> Upkeep {
     let path = folder.join(DATABASE_FILE);
     if !path.exists() {
-        Database::create(&path, &embedder()).unwrap();
+        let embedder = EmbedderInfo { model: "made-up".into(), dimension, max_tokens: 64, fingerprint: "f".into() };
+        Database::create(&path, &embedder).unwrap();
     }
     let database = Database::open(&path).unwrap();
     let cache = Cache::new(folder, database.identity());
-    let options = IndexOptions { threads: 1, ..IndexOptions::default() };
     Upkeep::open(database, cache, options).unwrap()
+}
+
+fn opened(folder: &std::path::Path) -> Upkeep {
+    opened_with(folder, DIMENSION, IndexOptions { threads: 1, ..IndexOptions::default() })
 }
 
 fn vector(seed: u64) -> Embedding {
@@ -34,18 +34,18 @@ fn id(number: u64) -> DocumentId {
     DocumentId::new(format!("d{number}")).unwrap()
 }
 
-fn insert(upkeep: &Upkeep, numbers: std::ops::Range<u64>) {
-    let made = numbers.map(|number| NewDocument {
+pub(super) fn document(number: u64, embedding: Embedding) -> NewDocument {
+    let span = ByteSpan::new(0, 1).unwrap();
+    NewDocument {
         document: Document { id: id(number), title: None, text: "t".into(), attributes: [].into() },
         fingerprint: format!("{number}"),
-        chunks: vec![NewChunk {
-            span: ByteSpan::new(0, 1).unwrap(),
-            text: "t".into(),
-            tokens: 1,
-            embedding: vector(number),
-        }],
-    });
-    upkeep.database.upsert(&made.collect::<Vec<_>>()).unwrap();
+        chunks: vec![NewChunk { span, text: "t".into(), tokens: 1, embedding }],
+    }
+}
+
+fn insert(upkeep: &Upkeep, numbers: std::ops::Range<u64>) {
+    let made: Vec<NewDocument> = numbers.map(|number| document(number, vector(number))).collect();
+    upkeep.database.upsert(&made).unwrap();
     upkeep.catch_up_now().unwrap();
 }
 
