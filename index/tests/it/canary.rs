@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anser_core::{AttributeValue, Embedding};
 use anser_index::{Collection, IndexOptions, NewDocument, SearchMode, SearchParams, SearchQuery};
 
-use crate::support::{Place, compact, direction, documents, filled, files, id, options, rng, written};
+use crate::support::{Place, compact, direction, files, filled, id, options, rng, written};
+use crate::work::{filler, write_words};
 
 const DIMENSION: usize = 32;
 
@@ -99,13 +100,37 @@ fn use_it(collection: &Collection, salt: &str, vector: &Embedding) {
     }
 }
 
-/// Beside the one that vanishes lie enough documents for graphs.
+/// Beside the one that vanishes lie enough documents for graphs, and enough words for an index of them on disk.
 fn crowd(seed: u64) -> Vec<NewDocument> {
-    let mut all = documents(seed, 900, DIMENSION);
-    for (i, new) in all.iter_mut().enumerate() {
-        new.document.id = id(format!("crowd{i}"));
-    }
-    all
+    let mut rng = rng(seed);
+    (0..900)
+        .map(|i| {
+            let text = format!("piece {}", filler(&mut rng, 250));
+            written(&format!("crowd{i}"), "v1".into(), &[(text, direction(&mut rng, DIMENSION))])
+        })
+        .collect()
+}
+
+/// Whether an index of words on disk knows a term that begins with `salt`. Terms are not found by looking for bytes: they
+/// lie there as a graph of shared beginnings and ends.
+fn term_on_disk(folder: &Path, salt: &str) -> bool {
+    let parts = std::fs::read_dir(folder.join("keywords")).unwrap().map(|entry| entry.unwrap().path());
+    parts.filter(|path| path.is_dir()).any(|path| {
+        let index = tantivy::Index::open_in_dir(path).unwrap();
+        let searcher = index.reader().unwrap().searcher();
+        searcher.segment_readers().iter().any(|segment| {
+            let fields = index.schema().fields().map(|(field, _)| field).collect::<Vec<_>>();
+            fields.into_iter().filter_map(|field| segment.inverted_index(field).ok()).any(|inverted| {
+                let mut terms = inverted.terms().stream().unwrap();
+                while terms.advance() {
+                    if terms.key().windows(salt.len()).any(|window| window == salt.as_bytes()) {
+                        return true;
+                    }
+                }
+                false
+            })
+        })
+    })
 }
 
 fn options_of_two_segments() -> IndexOptions {
@@ -123,6 +148,8 @@ fn a_deleted_document_leaves_nothing_in_any_file() {
     collection.upsert(&[new]).unwrap();
     collection.seal().unwrap();
     use_it(&collection, "xylo", &vector);
+    write_words(&collection, &place.folder("c"));
+    assert!(term_on_disk(&place.folder("c"), "xylo"));
     let before = kinds(&traces(&place.folder("c"), &needles));
     for expected in ["anything", "attribute", "attribute name", "fingerprint", "id", "text", "title", "vector"] {
         assert!(before.contains(&expected), "{expected} would not be found if it were there: {before:?}");
@@ -131,6 +158,7 @@ fn a_deleted_document_leaves_nothing_in_any_file() {
     use_it(&collection, "xylo", &vector);
     compact(&collection);
     assert_eq!(traces(place.data().root(), &needles), []);
+    assert!(!term_on_disk(&place.folder("c"), "xylo"));
     // Nor when it is closed, and opened again.
     drop((collection, store));
     assert_eq!(traces(place.data().root(), &needles), []);
@@ -151,9 +179,11 @@ fn what_was_replaced_leaves_nothing_in_any_file() {
     collection.upsert(&[first]).unwrap();
     collection.seal().unwrap();
     use_it(&collection, "xylo", &old);
+    write_words(&collection, &place.folder("c"));
     collection.upsert(&[second]).unwrap();
     use_it(&collection, "balalaika", &fresh);
     compact(&collection);
+    assert!(!term_on_disk(&place.folder("c"), "xylo"));
     assert_eq!(traces(place.data().root(), &needles), []);
     assert!(!traces(place.data().root(), &present).is_empty(), "what took its place is there");
 }

@@ -1,16 +1,19 @@
 //! Files that were damaged: caches are made anew, a damaged database is named with what can be done about it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anser_core::ErrorKind;
+use anser_core::{AttributeValue, ErrorKind};
 use anser_index::{Collection, IndexOptions, NewDocument};
 use rand::Rng;
 
-use crate::support::{Place, direction, document, documents, files, filled, id, options, rng};
-use crate::work::{Model, check_documents, check_search, check_word, word};
+use crate::support::{Place, direction, documents, files, filled, id, options, rng, written};
+use crate::work::{Model, check_documents, check_search, check_word, filler, word, write_words};
 
 const DIMENSION: usize = 16;
+/// Set for every kind of damage to every file; otherwise one of each kind of file is damaged in one way.
+const EVERYTHING: &str = "ANSER_TEST_DAMAGE";
 
 /// Files below a collection's folder that are only caches, by their path below it.
 fn caches(place: &Place) -> Vec<PathBuf> {
@@ -31,7 +34,12 @@ fn kept() -> (Place, Model) {
     let store = place.store_with(options_here());
     let mut rng = rng(1);
     let all: Vec<NewDocument> = (0..1000)
-        .map(|i| document(format!("d{i}"), &word(9, i), &[direction(&mut rng, DIMENSION)]))
+        .map(|i| {
+            let text = format!("{} piece {}", word(9, i), filler(&mut rng, 250));
+            let mut new = written(&format!("d{i}"), "v1".into(), &[(text, direction(&mut rng, DIMENSION))]);
+            new.document.attributes.insert("number".into(), AttributeValue::Integer(i as i64));
+            new
+        })
         .collect();
     let collection = filled(&store, DIMENSION, &all[..700]);
     collection.seal().unwrap();
@@ -43,6 +51,7 @@ fn kept() -> (Place, Model) {
     let left = all.into_iter().filter(|new: &NewDocument| !gone.contains(&new.document.id));
     let model: Model = left.map(|new| (new.document.id.to_string(), new)).collect();
     check(&collection, &model);
+    write_words(&collection, &place.folder("c"));
     drop((collection, store));
     (place, model)
 }
@@ -54,7 +63,7 @@ fn options_here() -> IndexOptions {
 fn check(collection: &Collection, model: &Model) {
     let query = direction(&mut rng(3), DIMENSION);
     check_search(collection, model, &query, None);
-    check_search(collection, model, &query, Some(&format!("version > {}", word(9, 500)).parse().unwrap()));
+    check_search(collection, model, &query, Some(&"number > 500".parse().unwrap()));
     [5, 6, 750, 800, 999].map(|i| word(9, i)).iter().for_each(|word| check_word(collection, model, word));
     check_word(collection, model, "piece");
 }
@@ -96,15 +105,32 @@ fn restore(copy: &Path, place: &Place) {
     crate::support::copy_folder(copy, &place.folder("c"));
 }
 
+/// All of them, or one of each kind.
+fn chosen(mut all: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    let kind = |path: &PathBuf| {
+        let top = path.iter().next().map(std::ffi::OsStr::to_os_string);
+        (top, path.components().count(), path.extension().map(std::ffi::OsStr::to_os_string))
+    };
+    all.retain(|path| seen.insert(kind(path)) || std::env::var_os(EVERYTHING).is_some());
+    all
+}
+
 #[test]
 fn every_kind_of_damage_to_every_cache_file_is_mended() {
     let (place, model) = kept();
     let copy = tempfile::tempdir().unwrap();
     crate::support::copy_folder(&place.folder("c"), copy.path());
     let all = caches(&place);
-    assert!(all.len() >= 4, "{all:?}");
-    for file in all {
-        for how in ["missing", "empty", "cut", "longer", "garbage", "first", "middle", "last"] {
+    for kind in
+        ["manifest.json", "vectors.arrow", "graph.hnsw", "codes.int8", "keywords/manifest.json", ".term", ".idx"]
+    {
+        assert!(all.iter().any(|file| file.to_string_lossy().ends_with(kind)), "{kind}: {all:?}");
+    }
+    let hows = ["middle", "missing", "cut", "empty", "longer", "garbage", "first", "last"];
+    for (number, file) in chosen(all).into_iter().enumerate() {
+        let few = &hows[number % hows.len()..][..1];
+        for how in if std::env::var_os(EVERYTHING).is_some() { &hows[..] } else { few } {
             restore(copy.path(), &place);
             let path = place.folder("c").join(&file);
             if fs::metadata(&path).unwrap().len() > 0 {
@@ -121,8 +147,10 @@ fn flipped_bits_anywhere_in_the_caches_are_noticed() {
     let copy = tempfile::tempdir().unwrap();
     crate::support::copy_folder(&place.folder("c"), copy.path());
     let mut rng = rng(8);
-    for file in caches(&place) {
-        for _ in 0..6 {
+    let everything = std::env::var_os(EVERYTHING).is_some();
+    let files = chosen(caches(&place)).into_iter().enumerate().filter(|(number, _)| everything || number % 3 == 0);
+    for (_, file) in files {
+        for _ in 0..if everything { 20 } else { 1 } {
             restore(copy.path(), &place);
             let path = place.folder("c").join(&file);
             let mut bytes = fs::read(&path).unwrap();

@@ -1,5 +1,4 @@
-//! Collections that older versions wrote open and answer as they did; those of newer versions are refused, and newer
-//! caches are left out.
+//! Collections that older versions wrote open and answer as they did; those of newer versions are refused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anser_core::{AttributeValue, ErrorKind};
 use anser_index::{Collection, IndexError, NewDocument, Store};
 
-use crate::support::{Place, answers, compact, copy_folder, direction, document, embedder, files, filled, id, options, rng};
+use crate::support::{Place, compact, copy_folder, direction, document, embedder, files, filled, id, rng};
 use crate::work::{Model, check_documents, check_search, check_word};
 
 const DIMENSION: usize = 8;
@@ -104,7 +103,7 @@ fn second(store: Option<&Store>) -> Model {
         let collection = store.create("second", &embedder(DIMENSION)).unwrap();
         collection.upsert(&all[..600]).unwrap();
         collection.seal().unwrap();
-        check_word(&collection, &to_model(all[..600].to_vec()), "d7");
+        check_word(&collection, &to_model(all[..600].to_vec()), "piece");
         collection.delete(&(0..5).map(|i| id(format!("d{i}"))).collect::<Vec<_>>()).unwrap();
         collection.upsert(&all[600..]).unwrap();
         collection.set_attributes(&[(id("d9"), "mood", Some(mood))]).unwrap();
@@ -157,40 +156,4 @@ fn a_database_of_a_newer_format_is_refused_and_left_as_it_is() {
     assert_eq!(store.create("c", &embedder(3)).unwrap_err().kind(), ErrorKind::Conflict, "nor is it written over");
     drop(store);
     assert_eq!(fs::read(&path).unwrap(), before);
-}
-
-#[test]
-fn caches_of_a_newer_format_are_made_anew() {
-    let place = Place::new();
-    let (before, model) = {
-        let store = place.store_with(options());
-        let collection = filled(&store, DIMENSION, &all_documents());
-        collection.seal().unwrap();
-        let model = to_model(all_documents());
-        check(&collection, &model);
-        (answers(&collection, DIMENSION), model)
-    };
-    let mut changed = 0;
-    for path in cache_files(&place.folder("c")) {
-        // A newer manifest of segments is refused, see `cache`.
-        if path.extension().is_none_or(|end| end != "json") || path.ends_with("manifest.json") {
-            continue;
-        }
-        let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        if value.get("format").is_some() {
-            value["format"] = 99.into();
-            value["unknown"] = "a field of the future".into();
-            fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
-            changed += 1;
-        }
-    }
-    assert!(changed > 0);
-    for _ in 0..2 {
-        let store = place.store();
-        let collection = store.get("c").unwrap();
-        assert_eq!(answers(&collection, DIMENSION), before);
-        check(&collection, &model);
-        collection.seal().unwrap();
-        check(&collection, &model);
-    }
 }

@@ -54,8 +54,28 @@ fn ids_are_kept_byte_for_byte_or_refused() {
     let store = place.store();
     let collection = filled(&store, DIMENSION, &[]);
     let fine = [
-        "a/b/../c", "..", "/", "\\", "C:\\x", "%2F", " ", "'; DROP TABLE documents; --", "\"", "*", "?", "\u{1f980}\u{200d}",
-        "é", "e\u{301}", "水壶", "\u{feff}", "\u{202e}abc", &"x".repeat(512), "NULL", "0", "-1", "1e309",
+        "a/b/../c",
+        "..",
+        "/",
+        "\\",
+        "C:\\x",
+        "%2F",
+        " ",
+        "'; DROP TABLE documents; --",
+        "\"",
+        "*",
+        "?",
+        "\u{1f980}\u{200d}",
+        "é",
+        "e\u{301}",
+        "水壶",
+        "\u{feff}",
+        "\u{202e}abc",
+        &"x".repeat(512),
+        "NULL",
+        "0",
+        "-1",
+        "1e309",
     ];
     let mut rng = rng(3);
     let vectors: Vec<Embedding> = fine.iter().map(|_| direction(&mut rng, DIMENSION)).collect();
@@ -69,7 +89,8 @@ fn ids_are_kept_byte_for_byte_or_refused() {
     assert_eq!(collection.info().unwrap().documents as usize, fine.len(), "none was taken for another");
     for (name, vector) in fine.iter().zip(&vectors) {
         assert_eq!(collection.document(&id(*name)).unwrap().unwrap().id.as_str(), *name);
-        let found = hits_with(&collection, vector, &SearchParams { mode: Some(SearchMode::Vector), ..SearchParams::new(1) });
+        let found =
+            hits_with(&collection, vector, &SearchParams { mode: Some(SearchMode::Vector), ..SearchParams::new(1) });
         assert_eq!(found[0].0, *name);
     }
     assert_eq!(collection.delete(&fine.map(id)).unwrap(), fine.len());
@@ -89,7 +110,9 @@ fn texts_of_ten_megabytes_and_of_nothing_are_stored() {
     let cases = [("long", long.as_str()), ("empty", ""), ("white", " \n\t "), ("null", "\0"), ("one", "\u{10ffff}")];
     let new: Vec<_> = cases
         .iter()
-        .map(|(name, text)| written(name, "v1".into(), &[((*text).to_owned(), vector()), ((*text).to_owned(), vector())]))
+        .map(|(name, text)| {
+            written(name, "v1".into(), &[((*text).to_owned(), vector()), ((*text).to_owned(), vector())])
+        })
         .collect();
     let collection = filled(&store, DIMENSION, &new);
     collection.upsert(&[document("without chunks", "v1", &[])]).unwrap();
@@ -112,8 +135,25 @@ fn queries_of_any_text_are_answered() {
     let long = "piece ".repeat(200_000);
     let vector = direction(&mut rng(5), DIMENSION);
     for text in [
-        "", " ", "\"", "\"\"", "\"piece", "piece\"", "\"piece of\" \"", "AND OR NOT", "+ - ! ( ) { } [ ] ^ ~ * ? : \\ /",
-        "\0", "\u{1f980}", "piece:", "title:piece", "*", "piece*", "/[/", "水壶", "e\u{301}\u{301}\u{301}", &long,
+        "",
+        " ",
+        "\"",
+        "\"\"",
+        "\"piece",
+        "piece\"",
+        "\"piece of\" \"",
+        "AND OR NOT",
+        "+ - ! ( ) { } [ ] ^ ~ * ? : \\ /",
+        "\0",
+        "\u{1f980}",
+        "piece:",
+        "title:piece",
+        "*",
+        "piece*",
+        "/[/",
+        "水壶",
+        "e\u{301}\u{301}\u{301}",
+        &long,
     ] {
         for mode in [SearchMode::Keyword, SearchMode::Hybrid] {
             let params = SearchParams { mode: Some(mode), highlight: true, ..SearchParams::new(40) };

@@ -97,6 +97,25 @@ pub(crate) fn word(writer: u64, number: u64) -> String {
     format!("z{}o{}x", letters(writer.to_string()), letters(number.to_string()))
 }
 
+/// So many words that no document is told by, to make an index of words large enough to be written to disk.
+pub(crate) fn filler(rng: &mut ChaCha8Rng, words: usize) -> String {
+    let word = |number: u32| word(100, u64::from(number));
+    (0..words).map(|_| word(rng.random_range(0..3000)) + " ").collect()
+}
+
+/// Searches for words until their index lies on disk, which the background does in its own time.
+pub(crate) fn write_words(collection: &Collection, folder: &Path) {
+    let params = SearchParams { mode: Some(SearchMode::Keyword), ..SearchParams::new(1) };
+    for _ in 0..1000 {
+        collection.search(SearchQuery { vector: None, text: Some("piece") }, &params).unwrap();
+        if folder.join("keywords/manifest.json").is_file() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the index of words was not written: {:?}", files(folder));
+}
+
 /// A chunk by the id of its document and its place in it.
 pub(crate) type Found = BTreeSet<(String, u32)>;
 
@@ -198,8 +217,10 @@ pub(crate) fn orphans(folder: &Path) -> Vec<PathBuf> {
         let inside: Vec<&str> = path.strip_prefix(folder).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
         match inside[..] {
             [name] => {
-                matches!(name, "collection.sqlite" | "collection.sqlite-wal" | "collection.sqlite-shm" | "attributes.arrow")
-                    || name.ends_with(".lock")
+                matches!(
+                    name,
+                    "collection.sqlite" | "collection.sqlite-wal" | "collection.sqlite-shm" | "attributes.arrow"
+                ) || name.ends_with(".lock")
             }
             ["cache" | "keywords", "manifest.json"] => true,
             ["cache", segment, _] => named.contains(segment),
