@@ -1,4 +1,4 @@
-//! `anser doctor`: checks this machine and says how to mend what is wrong.
+//! `anser doctor`: checks this machine and says how to mend what is wrong. Damaged collections are for [`repair`](super::repair).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,9 +10,11 @@ use clap::Args;
 use serde::Serialize;
 use sysinfo::{Disks, System};
 
+use super::repair::{self, RepairArgs};
 use crate::compose;
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::holder::Holder;
 use crate::terminal::{Terminal, bytes};
 
 /// Free disk below which downloads and indexing are likely to fail.
@@ -22,8 +24,13 @@ const LOW_MEMORY: u64 = 2 << 30;
 
 /// Arguments of `anser doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  anser doctor\n  anser doctor --json")]
-pub(crate) struct DoctorArgs {}
+#[command(
+    after_help = "Examples:\n  anser doctor\n  anser doctor --json\n  anser doctor --repair\n  anser doctor --repair salvage --collection reviews --yes"
+)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    repair: RepairArgs,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -53,9 +60,12 @@ impl Check {
 }
 
 impl DoctorArgs {
-    #[expect(clippy::unused_self, reason = "every command's arguments have the same two-step life")]
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
+        if self.repair.is_wanted() {
+            return self.repair.run(settings, terminal);
+        }
         let mut checks = vec![data_folder(settings), disk(&settings.data_dir), memory(), processor(settings)];
+        checks.extend(collections(settings));
         checks.extend(models(settings)?);
         checks.push(runtime(settings));
         checks.push(pip(settings));
@@ -93,6 +103,25 @@ fn data_folder(settings: &Settings) -> Check {
             "choose a folder you may write to with --data-dir or ANSER_DATA_DIR",
         ),
     }
+}
+
+/// Whether every collection can be opened; no page more of it is read.
+fn collections(settings: &Settings) -> Vec<Check> {
+    // A folder that cannot be opened has been told already.
+    let Ok(data) = DataDir::open(&settings.data_dir) else { return Vec::new() };
+    let unreadable = match repair::unreadable(&data) {
+        Ok(unreadable) => unreadable,
+        Err(error) => vec![("collections".to_owned(), error.to_string())],
+    };
+    let told = unreadable
+        .into_iter()
+        .map(|(name, error)| Check::bad(State::Failed, format!("collection {name}"), error, "anser doctor --repair"));
+    let mut checks: Vec<Check> = told.collect();
+    if let Some(process) = Holder::of(data.root()) {
+        let by = process.map_or_else(String::new, |id| format!(" by process {id}"));
+        checks.push(Check::ok("server", format!("the data folder is served{by}")));
+    }
+    checks
 }
 
 fn disk(folder: &Path) -> Check {

@@ -24,6 +24,7 @@ mod predictors;
 mod recommend;
 mod reembed;
 mod regress;
+mod repair;
 mod search;
 mod serve;
 mod tune;

@@ -57,7 +57,8 @@ fn other_commands_work_beside_a_server_and_both_see_what_either_did() {
     json(data.path(), ingest);
     assert_eq!(search("kettle")[0], (json!("a"), json!("The kettle is loud.")));
     // Both write at the same time.
-    let rows = |name: &'static str| (0..200).map(move |i| json!({"id": format!("{name}{i}"), "text": format!("row {i}")}));
+    let rows =
+        |name: &'static str| (0..200).map(move |i| json!({"id": format!("{name}{i}"), "text": format!("row {i}")}));
     let lines = rows("typed").map(|row| format!("{row}\n")).collect::<String>();
     fs::write(&file, lines).unwrap();
     let typing = anser(data.path()).args(ingest).stdout(std::process::Stdio::null()).spawn().unwrap();
