@@ -218,10 +218,14 @@ impl Collection {
         Err(IndexError::internal("a search ended without a result"))
     }
 
-    /// Makes a segment of everything that is not in one yet, and waits until it is made.
+    /// Makes a segment of everything that is not in one yet, and waits until it is made. The keyword index is written too,
+    /// where there is one.
     pub fn seal(&self) -> Result<()> {
-        self.database()?;
+        let database = self.database()?;
         self.upkeep.seal(true)?;
+        if self.keywords.is_used() {
+            self.keywords.seal(database, true)?;
+        }
         Ok(())
     }
 

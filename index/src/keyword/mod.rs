@@ -117,6 +117,11 @@ impl Keywords {
         })
     }
 
+    /// Whether words have been searched for, here or by another process.
+    pub(crate) fn is_used(&self) -> bool {
+        self.snapshot().seq >= 0 || self.folder.path().exists()
+    }
+
     /// What can be found now.
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read())
