@@ -153,6 +153,7 @@ impl Database {
             set_state(connection, self.identity.generation, GenerationState::Current).map_err(failed())?;
             let sql = "UPDATE generations SET sealed_seq = ?2 WHERE number = ?1";
             connection.execute(sql, [self.identity.generation, seq]).map_err(failed())?;
+            generations::note_searched(connection, self.identity.generation).map_err(failed())?;
             Ok(true)
         })
     }

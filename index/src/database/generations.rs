@@ -113,6 +113,33 @@ pub(super) fn insert(connection: &Connection, embedder: &str, state: State, crea
     Ok(number)
 }
 
+/// Key in `meta` under which it stands a second time which vectors are searched, for when the page that says so is damaged.
+const SEARCHED: &str = "searched";
+
+/// Writes down a second time which generation is searched.
+pub(super) fn note_searched(connection: &Connection, number: i64) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (key, value) \
+         SELECT ?2, json_object('number', number, 'embedder', json(embedder)) FROM generations WHERE number = ?1",
+        params![number, SEARCHED],
+    )?;
+    Ok(())
+}
+
+/// The generation that is searched, as it was written down a second time.
+pub(super) fn noted_searched(connection: &Connection) -> Option<Generation> {
+    #[derive(serde::Deserialize)]
+    struct Searched {
+        number: i64,
+        embedder: EmbedderInfo,
+    }
+    let sql = "SELECT value FROM meta WHERE key = ?1";
+    let json: String = connection.query_row(sql, [SEARCHED], |row| row.get(0)).ok()?;
+    let Searched { number, embedder } = serde_json::from_str(&json).ok()?;
+    let created_at = OffsetDateTime::now_utc();
+    Some(Generation { number, embedder, state: State::Current, created_at, sealed_seq: None })
+}
+
 /// An embedder as it is stored.
 pub(super) fn to_json(embedder: &EmbedderInfo) -> Result<String> {
     serde_json::to_string(embedder)

@@ -45,6 +45,7 @@ fn first_to_second(connection: &mut Connection) -> rusqlite::Result<bool> {
     let number = generations::insert(&tx, &embedder, State::Current, created)?;
     debug_assert_eq!(number, FIRST_GENERATION);
     tx.execute("UPDATE generations SET sealed_seq = 0", [])?;
+    generations::note_searched(&tx, number)?;
     tx.execute_batch(
         "INSERT INTO documents SELECT key, id, title, text, attributes, fingerprint FROM old_documents ORDER BY key;
          INSERT INTO chunks SELECT chunk_id, document, ordinal, span_start, span_end, tokens, text FROM old_chunks

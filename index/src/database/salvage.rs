@@ -160,6 +160,10 @@ impl Rescue<'_> {
                 ],
             )
             .and_then(|_| to.execute_batch(&schema::create_embeddings(generation.number)))
+            .and_then(|()| match generation.state {
+                State::Current => generations::note_searched(&to, generation.number),
+                State::Building | State::Previous => Ok(()),
+            })
             .map_err(failed())?;
         }
         let settings = "SELECT value FROM meta WHERE key = 'search_settings'";
@@ -184,12 +188,16 @@ impl Rescue<'_> {
             )
         };
         if self.format > 1 {
-            let mut found = generations::all(self.from, self.path).map_err(|e| hopeless(&e))?;
+            let noted = |reason: &dyn std::fmt::Display| {
+                generations::noted_searched(self.from).map(|found| vec![found]).ok_or_else(|| hopeless(reason))
+            };
+            let mut found = match generations::all(self.from, self.path) {
+                Ok(found) if found.iter().any(|generation| generation.state == State::Current) => found,
+                Ok(_) => noted(&"none are searched")?,
+                Err(_) => noted(&"their table is damaged")?,
+            };
             // Half-made vectors are made anew rather than saved.
             found.retain(|generation| generation.state != State::Building);
-            if !found.iter().any(|generation| generation.state == State::Current) {
-                return Err(hopeless(&"none are searched"));
-            }
             return Ok(found);
         }
         let sql = "SELECT value FROM meta WHERE key = 'embedder'";

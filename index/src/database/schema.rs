@@ -71,7 +71,9 @@ pub(super) fn create(path: &Path, embedder: &EmbedderInfo) -> Result<()> {
     let id = uuid::Uuid::now_v7().to_string();
     let created = OffsetDateTime::now_utc().unix_timestamp();
     fill(&tx, &id, created).map_err(failed())?;
-    generations::insert(&tx, &embedder, State::Current, created).map_err(failed())?;
+    generations::insert(&tx, &embedder, State::Current, created)
+        .and_then(|number| generations::note_searched(&tx, number))
+        .map_err(failed())?;
     tx.commit().map_err(failed())?;
     connection.close().map_err(|(_, e)| failed()(e))
 }
