@@ -21,6 +21,8 @@ const CACHE: &str = "keywords";
 const TAIL_TERMS: u64 = 200_000;
 /// Terms in memory that are too many to wait for the background.
 const MOST_TAIL_TERMS: u64 = 8_000_000;
+/// Removed rows of a piece that make it worth writing it anew.
+const MANY_REMOVED: u64 = 256;
 /// Changes that the background takes in before any search asks for them.
 const LAG: i64 = 5_000;
 /// Pause after a failed attempt in the background.
@@ -229,8 +231,9 @@ impl Keywords {
 }
 
 fn wants_sealing(snapshot: &Snapshot) -> bool {
-    let disk = snapshot.views.iter().filter(|view| view.part.folder.is_some());
-    snapshot.tail_terms() >= TAIL_TERMS || disk.into_iter().any(needs_rewriting)
+    let mut disk = snapshot.views.iter().filter(|view| view.part.folder.is_some());
+    let worth_it = |view: &View| needs_rewriting(view) && view.removed.len() >= MANY_REMOVED;
+    snapshot.tail_terms() >= TAIL_TERMS || disk.any(worth_it)
 }
 
 fn needs_rewriting(view: &View) -> bool {

@@ -189,7 +189,8 @@ impl Tried {
             Step::Compact => compact(self.collection()),
             Step::Reopen => self.reopen(self.current),
             Step::Switch => self.current = 1 - self.current,
-            Step::LoseCaches => self.caches().iter().for_each(|path| fs::remove_file(path).unwrap()),
+            // The background may have removed one before.
+            Step::LoseCaches => self.caches().iter().for_each(|path| drop(fs::remove_file(path))),
             Step::Damage { file, place, bit } => {
                 self.open = [None, None];
                 let caches = self.caches();
