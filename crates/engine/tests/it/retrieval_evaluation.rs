@@ -110,7 +110,8 @@ impl Shelf {
     /// A query for each document, with a judgement and one of a document that is not there.
     fn set(&self) -> RetrievalTestSet {
         let (queries, qrels) = (self.folder.path().join("queries.tsv"), self.folder.path().join("qrels.tsv"));
-        let lines: Vec<String> = (0..DOCUMENTS).map(|at| format!("q{at}\twhere is {}\n", word(at))).collect();
+        let lines: Vec<String> =
+            (0..DOCUMENTS).map(|at| format!("q{at}\twhere is the kettle named {}\n", word(at))).collect();
         std::fs::write(&queries, lines.concat()).unwrap();
         let lines: Vec<String> = (0..DOCUMENTS).map(|at| format!("q{at}\td{at}\t2\n")).collect();
         std::fs::write(&qrels, format!("query-id\tcorpus-id\tscore\n{}q0\tgone\t1\n", lines.concat())).unwrap();

@@ -100,7 +100,7 @@ impl RetrievalArgs {
 
 fn print(terminal: &Terminal, found: &RetrievalEvaluation, misses: bool) -> Result<(), Failure> {
     let recall = format!("recall@{}", found.k);
-    let header = ["", "nDCG@10", &recall, "MRR@10", "MAP", "mean", "95 % within", "against the best, nDCG@10"];
+    let header = ["", "nDCG@10", &recall, "MRR@10", "MAP", "mean", "95 % within", "nDCG to the best"];
     let rows = found.methods.iter().map(|figures| {
         [
             figures.method.name().to_owned(),
@@ -115,7 +115,7 @@ fn print(terminal: &Terminal, found: &RetrievalEvaluation, misses: bool) -> Resu
     });
     terminal.table(header, rows.collect())?;
     terminal.line(format!(
-        "{} queries; in brackets the 95 % interval. {}",
+        "{} queries; ± is half of the 95 % interval. {}",
         found.queries,
         if found.tuning.is_some() { "None of them took part in the choice of settings." } else { "" }
     ))?;
@@ -141,24 +141,16 @@ fn against_best(found: &RetrievalEvaluation, figures: &MethodFigures) -> String 
     let Some(comparison) = found.comparisons.iter().find(|comparison| comparison.method == figures.method) else {
         return "the best".to_owned();
     };
-    let Estimate { mean, low, high } = comparison.test.difference;
-    let verdict = if comparison.within_noise {
-        "within noise".to_owned()
-    } else {
-        format!(
-            "p {}",
-            if comparison.test.p_value < 0.001 {
-                "< 0.001".to_owned()
-            } else {
-                format!("= {:.3}", comparison.test.p_value)
-            }
-        )
-    };
-    format!("{:.3} [{:.3}, {:.3}] {verdict}", -mean, -high, -low)
+    let (difference, p) = (-comparison.test.difference.mean, comparison.test.p_value);
+    match (comparison.within_noise, p < 0.001) {
+        (true, _) => format!("{difference:+.3}, within noise"),
+        (false, true) => format!("{difference:+.3}, p < 0.001"),
+        (false, false) => format!("{difference:+.3}, p = {p:.3}"),
+    }
 }
 
 fn estimate(value: &Estimate) -> String {
-    format!("{:.3} [{:.3}, {:.3}]", value.mean, value.low, value.high)
+    format!("{:.3} ± {:.3}", value.mean, (value.high - value.low) / 2.0)
 }
 
 fn milliseconds(value: f64) -> String {
