@@ -76,10 +76,7 @@ impl Shown {
         }
         let sum = checksum(&bytes);
         bytes.extend(sum);
-        bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        to_hex(&bytes)
     }
 }
 
@@ -91,6 +88,13 @@ pub(super) fn hash(text: &[u8]) -> u64 {
 
 fn checksum(bytes: &[u8]) -> [u8; 8] {
     hash(bytes).to_le_bytes()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
@@ -176,8 +180,7 @@ mod tests {
         fn no_text_makes_it_panic(text in ".{0,80}", bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let _ = Shown::read(&text, 7);
             let signed = [&bytes[..], &checksum(&bytes)].concat();
-            let hex: String = signed.iter().map(|byte| format!("{byte:02x}")).collect();
-            let _ = Shown::read(&hex, 7);
+            let _ = Shown::read(&to_hex(&signed), 7);
         }
     }
 }

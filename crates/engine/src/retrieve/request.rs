@@ -251,8 +251,8 @@ mod tests {
 
     #[test]
     fn a_least_score_is_one_that_hits_of_the_mode_can_have() {
-        let least = |score| SearchRequest { min_score: Some(score), ..words("q") };
         use SearchMode::{Hybrid, Keyword, Vector};
+        let least = |score| SearchRequest { min_score: Some(score), ..words("q") };
         for (mode, good, bad) in [(Vector, -0.5, 1.5), (Hybrid, 0.5, -0.5), (Keyword, 7.0, -0.1)] {
             assert!(least(good).check_min_score(mode).is_ok());
             for bad in [bad, f32::NAN, f32::INFINITY] {

@@ -1,6 +1,6 @@
 //! What a search found, for people.
 
-use anser_core::ScoredChunk;
+use anser_core::{AttributeValue, ScoredChunk};
 use anser_engine::{SearchMode, SearchReply};
 
 use super::hit_text::marked_snippet;
@@ -58,7 +58,7 @@ fn table(terminal: &Terminal, reply: &SearchReply) -> Result<(), Failure> {
             attribute.clone(),
             Box::new(|at, _| {
                 let Some(group) = reply.groups.get(at) else { return String::new() };
-                let value = group.value.as_ref().map_or_else(|| "–".to_owned(), |value| value.display());
+                let value = group.value.as_ref().map_or_else(|| "–".to_owned(), AttributeValue::display);
                 if group.more == 0 { value } else { format!("{value}\n+{} more", group.more) }
             }),
         ));
