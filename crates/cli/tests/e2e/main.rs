@@ -9,6 +9,7 @@ mod analysis;
 mod answers;
 mod bad_input;
 mod browser;
+mod canary;
 mod clients;
 mod commands;
 mod demo;
@@ -17,6 +18,7 @@ mod holder;
 mod interrupted;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;
+mod odd_input;
 mod own_vectors;
 mod predictors;
 mod repair;

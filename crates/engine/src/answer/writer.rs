@@ -168,7 +168,11 @@ impl<'a> Draft<'a> {
         let words = Words::of(sentence);
         let founded = |number: &String| self.evidence.holds_number(number) || self.question.numbers.contains(number);
         if repeated || !words.numbers.iter().all(founded) {
-            tracing::debug!(sentence, repeated, "the answer ends before a sentence that repeats or makes up a number");
+            tracing::debug!(
+                bytes = sentence.len(),
+                repeated,
+                "the answer ends before a sentence that repeats or makes up a number"
+            );
             self.ended = true;
             return;
         }
@@ -198,7 +202,7 @@ impl<'a> Draft<'a> {
     fn align(&mut self, span: ByteSpan) -> Result<(), EngineError> {
         let Some(sentence) = span.slice(&self.text) else { return Ok(()) };
         let link = self.evidence.support(sentence, self.writer.embedder, self.writer.cancel)?;
-        tracing::debug!(sentence, support = link.as_ref().map(Link::support), "aligned");
+        tracing::debug!(bytes = sentence.len(), support = link.as_ref().map(Link::support), "aligned");
         self.citations.extend(link.and_then(|link| link.into_citation(span)));
         Ok(())
     }
