@@ -45,11 +45,13 @@ impl Holder {
         Ok(Self { _file: Some(file) })
     }
 
-    /// Whether somebody serves `folder` now, and their process id if it is known.
-    pub(crate) fn of(folder: &Path) -> Option<Option<u32>> {
+    /// Who serves `folder` now, in words; `None` when nobody does.
+    pub(crate) fn of(folder: &Path) -> Option<String> {
         let mut file = File::options().read(true).write(true).open(folder.join(LOCK_FILE)).ok()?;
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => Some(process(&mut file)),
+            Err(TryLockError::WouldBlock) => {
+                Some(process(&mut file).map_or_else(|| "another process".to_owned(), |id| format!("process {id}")))
+            }
             _ => None,
         }
     }
@@ -94,7 +96,7 @@ mod tests {
         let refused = Holder::take(&data).unwrap_err();
         assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
         assert_eq!(refused.exit_code(), 1);
-        assert_eq!(Holder::of(data.root()), Some(Some(std::process::id())));
+        assert_eq!(Holder::of(data.root()), Some(format!("process {}", std::process::id())));
         drop(first);
         assert_eq!(Holder::of(data.root()), None);
         let path = data.root().join(LOCK_FILE);

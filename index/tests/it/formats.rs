@@ -47,7 +47,9 @@ fn check(collection: &Collection, model: &Model) {
     for filter in filters {
         check_search(collection, model, &direction(&mut rng(9), DIMENSION), Some(&filter.parse().unwrap()));
     }
-    ["piece", "nothing"].iter().for_each(|word| check_word(collection, model, word));
+    for word in ["piece", "nothing"] {
+        check_word(collection, model, word);
+    }
 }
 
 /// Opens it as it is, then without caches, and changes it.

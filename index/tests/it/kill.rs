@@ -185,7 +185,9 @@ fn rounds(rounds: u64) {
     }
     assert!(done.values().sum::<u64>() > rounds, "the children did nothing: {done:?}");
     let mut model = Model::new();
-    done.iter().for_each(|(writer, count)| model.extend(model_of(*writer, *count)));
+    for (writer, count) in &done {
+        model.extend(model_of(*writer, *count));
+    }
     std::fs::remove_dir_all(place.cache("c")).unwrap();
     check(&store(&folder).get("c").unwrap(), &model, 1);
 }

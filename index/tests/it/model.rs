@@ -195,7 +195,7 @@ impl Tried {
                 self.open = [None, None];
                 let caches = self.caches();
                 if !caches.is_empty() {
-                    flip(file.get(&caches), &place, bit);
+                    flip(file.get(&caches), place, bit);
                 }
                 (0..2).for_each(|which| self.reopen(which));
             }
@@ -226,7 +226,7 @@ fn build(made: Made, fingerprint: String) -> NewDocument {
     new
 }
 
-fn flip(path: &PathBuf, place: &prop::sample::Index, bit: u8) {
+fn flip(path: &PathBuf, place: prop::sample::Index, bit: u8) {
     let mut bytes = fs::read(path).unwrap();
     if !bytes.is_empty() {
         let at = place.index(bytes.len());

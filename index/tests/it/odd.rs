@@ -222,7 +222,7 @@ fn attributes_of_any_name_and_value_are_kept_and_can_be_asked_for() {
         assert_eq!(hits_with(&collection, &query, &params).len(), expected, "{name:?}");
     }
     for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-        let mut bad = document("bad", "v1", &[query.clone()]);
+        let mut bad = document("bad", "v1", std::slice::from_ref(&query));
         bad.document.attributes.insert("x".into(), AttributeValue::Float(wrong));
         assert_eq!(collection.upsert(&[bad]).unwrap_err().kind(), ErrorKind::InvalidInput);
         let set = collection.set_attributes(&[(id("d1"), "x", Some(AttributeValue::Float(wrong)))]);

@@ -216,3 +216,17 @@ fn what_makes_no_sense_is_refused_and_what_is_given_up_leaves_nothing() {
     let collection: Arc<Collection> = store.get("c").unwrap();
     assert_eq!(collection.embedder().dimension, OLD);
 }
+
+#[test]
+fn a_way_back_that_is_given_up_stays_open() {
+    let place = Place::new();
+    let store = place.store();
+    let collection = filled(&store, OLD, &documents(1, 20, OLD));
+    let of_before = collection.embedder().clone();
+    finish(&collection.reembed(&other()).unwrap());
+    let collection = store.get("c").unwrap();
+    collection.upsert(&[document("late", "v1", &[of_text("piece 0 of late, v1. ")])]).unwrap();
+    collection.reembed(&of_before).unwrap().abandon().unwrap();
+    let back = collection.reembed(&of_before).unwrap();
+    assert_eq!((back.chunks().unwrap().done, back.chunks().unwrap().total), (20, 21));
+}

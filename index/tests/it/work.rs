@@ -82,7 +82,7 @@ fn made(rng: &mut ChaCha8Rng, writer: u64, number: u64, name: u32) -> NewDocumen
     let attributes = &mut new.document.attributes;
     attributes.insert("number".into(), AttributeValue::Integer(number as i64));
     attributes.insert("writer".into(), AttributeValue::Integer(writer as i64));
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         attributes.insert("share".into(), AttributeValue::Float(number as f64 / 7.0));
     }
     new.fingerprint = format!("{writer}-{number}-{name}");
@@ -135,7 +135,9 @@ pub(crate) fn check(collection: &Collection, model: &Model, seed: u64) {
     // Words of operations long past, and those that documents have now.
     let mut words: BTreeSet<String> = (0..20).map(|number| word(1, number)).collect();
     words.extend(model.values().flat_map(|new| words_of(&new.document.text)).filter(|word| word.starts_with('z')));
-    words.iter().for_each(|word| check_word(collection, model, word));
+    for word in &words {
+        check_word(collection, model, word);
+    }
 }
 
 /// Counts, documents and chunks are those of `model`.
@@ -213,6 +215,7 @@ pub(crate) fn orphans(folder: &Path) -> Vec<PathBuf> {
     for manifest in files(folder).iter().filter(|path| path.ends_with("manifest.json")) {
         names(&serde_json::from_slice(&std::fs::read(manifest).unwrap()).unwrap(), &mut named);
     }
+    let is_lock = |name: &str| Path::new(name).extension().is_some_and(|end| end == "lock");
     let known = |path: &PathBuf| {
         let inside: Vec<&str> = path.strip_prefix(folder).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
         match inside[..] {
@@ -220,11 +223,11 @@ pub(crate) fn orphans(folder: &Path) -> Vec<PathBuf> {
                 matches!(
                     name,
                     "collection.sqlite" | "collection.sqlite-wal" | "collection.sqlite-shm" | "attributes.arrow"
-                ) || name.ends_with(".lock")
+                ) || is_lock(name)
             }
             ["cache" | "keywords", "manifest.json"] => true,
             ["cache", segment, _] => named.contains(segment),
-            ["keywords", piece, name] => named.contains(piece) && (named.contains(name) || name.ends_with(".lock")),
+            ["keywords", piece, name] => named.contains(piece) && (named.contains(name) || is_lock(name)),
             _ => false,
         }
     };

@@ -117,9 +117,8 @@ fn collections(settings: &Settings) -> Vec<Check> {
         .into_iter()
         .map(|(name, error)| Check::bad(State::Failed, format!("collection {name}"), error, "anser doctor --repair"));
     let mut checks: Vec<Check> = told.collect();
-    if let Some(process) = Holder::of(data.root()) {
-        let by = process.map_or_else(String::new, |id| format!(" by process {id}"));
-        checks.push(Check::ok("server", format!("the data folder is served{by}")));
+    if let Some(holder) = Holder::of(data.root()) {
+        checks.push(Check::ok("server", format!("the data folder is served by {holder}")));
     }
     checks
 }

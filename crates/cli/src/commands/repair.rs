@@ -171,18 +171,18 @@ impl RepairArgs {
 
 /// What was saved, for people.
 fn told(saved: &Salvage) -> String {
-    let mut text = format!("  saved {} whole documents with {} chunks", saved.documents, saved.chunks);
+    let mut parts = vec![format!("  saved {} whole documents with {} chunks", saved.documents, saved.chunks)];
     if saved.incomplete > 0 {
-        text += &format!("; {} documents lack a part, ingest them again", saved.incomplete);
+        parts.push(format!("{} documents lack a part, ingest them again", saved.incomplete));
     }
-    if saved.unreadable_documents + saved.unreadable_chunks > 0 {
-        let (documents, chunks) = (saved.unreadable_documents, saved.unreadable_chunks);
-        text += &format!("; {documents} documents and {chunks} chunks could not be read");
+    let (documents, chunks) = (saved.unreadable_documents, saved.unreadable_chunks);
+    if documents + chunks > 0 {
+        parts.push(format!("{documents} documents and {chunks} chunks could not be read"));
     }
     if let Some(path) = &saved.damaged {
-        text += &format!("; the damaged file is kept as {}", path.display());
+        parts.push(format!("the damaged file is kept as {}", path.display()));
     }
-    text
+    parts.join("; ")
 }
 
 /// The names of all collections, damaged ones included.

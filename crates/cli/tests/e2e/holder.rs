@@ -59,8 +59,8 @@ fn other_commands_work_beside_a_server_and_both_see_what_either_did() {
     // Both write at the same time.
     let rows =
         |name: &'static str| (0..200).map(move |i| json!({"id": format!("{name}{i}"), "text": format!("row {i}")}));
-    let lines = rows("typed").map(|row| format!("{row}\n")).collect::<String>();
-    fs::write(&file, lines).unwrap();
+    let lines: Vec<String> = rows("typed").map(|row| row.to_string()).collect();
+    fs::write(&file, lines.join("\n")).unwrap();
     let typing = anser(data.path()).args(ingest).stdout(std::process::Stdio::null()).spawn().unwrap();
     for row in rows("sent").step_by(10) {
         let (status, report) = server.post("/v1/collections/notes/documents", &json!([row]));
