@@ -187,7 +187,9 @@ impl Mapping {
         taken.push(text);
         let id = named_id.or_else(|| guess_id(&columns, &taken));
         taken.extend(id);
-        let title = named_title.or_else(|| own_title(&columns)).or_else(|| guess_title(&columns, &taken, text));
+        let title = named_title
+            .or_else(|| own_title(&columns).filter(|at| !taken.contains(at)))
+            .or_else(|| guess_title(&columns, &taken, text));
         taken.extend(title);
 
         let resolved = |at: Option<usize>, wanted: &Option<String>| {

@@ -1,4 +1,4 @@
-//! The figures of rankings say what trec_eval says; `fixtures/record_ranking_metrics.py` recorded that.
+//! The figures of rankings say what `trec_eval` says; `fixtures/record_ranking_metrics.py` recorded that.
 
 use anser_engine::metrics::ranking::{Grades, average_precision, ndcg, recall, reciprocal_rank};
 use serde::Deserialize;

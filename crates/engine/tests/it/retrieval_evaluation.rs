@@ -101,7 +101,7 @@ impl Shelf {
             id: DocumentId::new(format!("d{at}")).unwrap(),
             title: None,
             text: format!("the kettle named {} stands on the shelf", word(at)),
-            attributes: Default::default(),
+            attributes: anser_core::Attributes::new(),
         });
         engine.ingest_documents("c", documents.collect(), &NoProgress, &CancelToken::new()).unwrap();
         Self { engine, folder }

@@ -1,7 +1,7 @@
 //! Figures that say how well a ranking of documents suits what people judged relevant: nDCG, recall, reciprocal rank and
-//! average precision, as trec_eval defines them.
+//! average precision, as `trec_eval` defines them.
 //!
-//! `tests/fixtures/ranking_metrics.json` holds what trec_eval says.
+//! `tests/fixtures/ranking_metrics.json` holds what `trec_eval` says.
 
 use std::collections::BTreeMap;
 
