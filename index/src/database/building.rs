@@ -146,7 +146,9 @@ impl Database {
             let seq = self.last_seq(connection)?;
             for number in generations::numbers(connection).map_err(failed())? {
                 if generations::state(connection, number).map_err(failed())? == Some(GenerationState::Current) {
-                    set_state(connection, number, GenerationState::Previous).map_err(failed())?;
+                    let sql =
+                        "UPDATE generations SET state = ?2, sealed_seq = coalesce(sealed_seq, 0) WHERE number = ?1";
+                    connection.execute(sql, params![number, GenerationState::Previous]).map_err(failed())?;
                     forget_cache(connection, number).map_err(failed())?;
                 }
             }

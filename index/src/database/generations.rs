@@ -105,8 +105,8 @@ pub(super) fn numbers(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
 /// Adds a generation with an empty table and returns its number.
 pub(super) fn insert(connection: &Connection, embedder: &str, state: State, created: i64) -> rusqlite::Result<i64> {
     connection.execute(
-        "INSERT INTO generations (embedder, state, created_at) VALUES (?1, ?2, ?3)",
-        params![embedder, state, created],
+        "INSERT INTO generations (embedder, state, created_at, sealed_seq) VALUES (?1, ?2, ?3, ?4)",
+        params![embedder, state, created, (state == State::Current).then_some(0)],
     )?;
     let number = connection.last_insert_rowid();
     connection.execute_batch(&create_embeddings(number))?;
@@ -137,7 +137,7 @@ pub(super) fn noted_searched(connection: &Connection) -> Option<Generation> {
     let json: String = connection.query_row(sql, [SEARCHED], |row| row.get(0)).ok()?;
     let Searched { number, embedder } = serde_json::from_str(&json).ok()?;
     let created_at = OffsetDateTime::now_utc();
-    Some(Generation { number, embedder, state: State::Current, created_at, sealed_seq: None })
+    Some(Generation { number, embedder, state: State::Current, created_at, sealed_seq: Some(0) })
 }
 
 /// An embedder as it is stored.
