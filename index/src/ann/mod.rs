@@ -36,7 +36,6 @@ pub use builder::GraphBuilder;
 pub(crate) use builder::{HnswParams, build_graph};
 pub(crate) use allowed_rows::AllowedRows;
 pub(crate) use checksum::xxh3_hex;
-pub(crate) use find::Found;
 pub(crate) use segment::{Damage, Segment, SegmentFiles, write_vectors};
 pub(crate) use snapshot::{Part, Snapshot};
 pub(crate) use top::Top;
