@@ -14,8 +14,8 @@ use crate::ServerOptions;
 use crate::error::ApiError;
 use crate::middleware::{access, admission, observe};
 use crate::routes::{
-    answers, chat, cluster, collections, completions, documents, embeddings, export, files, fine_tuning, health, jobs, models,
-    moderations, page, predictors, recommend, responses, search,
+    answers, chat, cluster, collections, completions, documents, embeddings, export, files, fine_tuning, health, jobs,
+    models, moderations, page, predictors, recommend, responses, search,
 };
 use crate::state::{App, AppState};
 

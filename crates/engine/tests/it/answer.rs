@@ -13,7 +13,8 @@ use anser_core::{
 };
 use anser_engine::{
     AnswerEvent, AnswerRequest, Engine, EngineError, EngineOptions, LabelledQuestion, MissKind, ModelLoader,
-    RetrievalMethod, RetrievalOptions, RetrievalTestSet, SearchRequest, ServedModels, TunedModel, abstention_text, grounded_messages, numbered_passages,
+    RetrievalMethod, RetrievalOptions, RetrievalTestSet, SearchRequest, ServedModels, TunedModel, abstention_text,
+    grounded_messages, numbered_passages,
 };
 use parking_lot::Mutex;
 use tempfile::TempDir;
