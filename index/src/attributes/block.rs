@@ -62,7 +62,9 @@ impl Block {
         let (mut touched, mut live) = (RowBits::none(), self.live.clone());
         let edits: Vec<(usize, Edit<'_>)> =
             edits.iter().filter_map(|(key, json)| Some((self.row(*key)?, (*key, *json)))).collect();
-        edits.iter().for_each(|(row, _)| touched.set(*row));
+        for (row, _) in &edits {
+            touched.set(*row);
+        }
         let mut draft = Draft::of_parts(self.columns.iter(), &touched);
         for (row, (key, json)) in &edits {
             match json {
@@ -85,6 +87,9 @@ impl Block {
 
     /// The rows that pass. Those where that must be worked out from the document itself are added to `open`.
     pub(super) fn passing(&self, plan: &Plan, open: &mut RowBits) -> RowBits {
+        if self.live.is_empty() {
+            return RowBits::none();
+        }
         let mut passing = self.evaluate(plan, open);
         passing.and(&self.live);
         passing

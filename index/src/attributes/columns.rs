@@ -233,12 +233,11 @@ impl Columns {
         let mut found: Vec<(AttributeKind, usize, i64)> = Vec::new();
         for block in &self.blocks {
             for part in block.columns.get(key).into_iter().flatten() {
-                match found.iter_mut().find(|(kind, ..)| *kind == part.kind) {
-                    Some((_, count, _)) => *count += part.rows.len(),
-                    None => {
-                        let first = part.rows.first().map_or(0, |row| block.key(row));
-                        found.push((part.kind, part.rows.len(), first));
-                    }
+                if let Some((_, count, _)) = found.iter_mut().find(|(kind, ..)| *kind == part.kind) {
+                    *count += part.rows.len();
+                } else {
+                    let first = part.rows.first().map_or(0, |row| block.key(row));
+                    found.push((part.kind, part.rows.len(), first));
                 }
             }
         }

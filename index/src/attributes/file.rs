@@ -214,7 +214,9 @@ fn batch(schema: &Arc<Schema>, pieces: &[Piece<'_>]) -> std::result::Result<Reco
     let binary = |of: for<'a> fn(&'a Piece<'_>) -> &'a Vec<u8>| {
         let bytes = pieces.iter().map(|piece| of(piece).len()).sum();
         let mut builder = LargeBinaryBuilder::with_capacity(pieces.len(), bytes);
-        pieces.iter().for_each(|piece| builder.append_value(of(piece)));
+        for piece in pieces {
+            builder.append_value(of(piece));
+        }
         Arc::new(builder.finish())
     };
     RecordBatch::try_new(

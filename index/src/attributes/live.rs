@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -60,11 +61,17 @@ impl LiveColumns {
         let known = self.recent.lock().iter().rev().find(|columns| usable(columns)).cloned();
         let columns = match known {
             Some(known) => known.replay(database, connection)?.map(Arc::new),
-            None => self.from_file(seq, trimmed, connection)?,
+            None => self.opened(seq, trimmed, connection)?,
         };
-        let columns = match columns {
-            Some(columns) => columns,
-            None => Arc::new(Columns::read(database, connection)?),
+        let columns = if let Some(columns) = columns {
+            columns
+        } else {
+            let started = Instant::now();
+            let columns = Columns::read(database, connection)?;
+            let (documents, bytes) = (columns.documents(), columns.bytes());
+            let seconds = started.elapsed().as_secs_f32();
+            tracing::debug!(documents, bytes, seconds, "columns of attributes read from the database");
+            Arc::new(columns)
         };
         self.remember(&columns);
         self.write_when_due(&columns);
@@ -72,11 +79,11 @@ impl LiveColumns {
     }
 
     /// The columns in the file, brought up to the change `seq`.
-    fn from_file(&self, seq: i64, trimmed: i64, connection: &Connection) -> Result<Option<Arc<Columns>>> {
-        let Some(opened) = self.file.open().filter(|columns| (trimmed..=seq).contains(&columns.seq())) else {
+    fn opened(&self, seq: i64, trimmed: i64, connection: &Connection) -> Result<Option<Arc<Columns>>> {
+        let Some(stored) = self.file.open().filter(|columns| (trimmed..=seq).contains(&columns.seq())) else {
             return Ok(None);
         };
-        let Some(columns) = opened.replay(&self.upkeep.database, connection)? else { return Ok(None) };
+        let Some(columns) = stored.replay(&self.upkeep.database, connection)? else { return Ok(None) };
         // A restored backup of the database may have gone another way since than the one that the file was made of.
         Ok(columns.fits(&self.upkeep.database, connection)?.then(|| Arc::new(columns)))
     }
@@ -101,6 +108,12 @@ impl LiveColumns {
         {
             tracing::error!("the thread that writes the columns of attributes panicked");
         }
+    }
+
+    /// The last change that the file reflects, where this process wrote or read it.
+    #[cfg(test)]
+    pub(super) fn file_seq(&self) -> Option<i64> {
+        self.file.seq()
     }
 
     fn remembered(&self, seq: i64) -> Option<Arc<Columns>> {

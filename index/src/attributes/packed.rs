@@ -99,7 +99,7 @@ impl Packed {
     }
 
     /// One bit for each position, the first in the lowest bit of the first word: whether its code lies in `ranges`.
-    pub(super) fn within(&self, ranges: &CodeRanges) -> Vec<u64> {
+    pub(super) fn within(&self, ranges: &[(u64, u64)]) -> Vec<u64> {
         match self {
             Self::Zeros(count) => {
                 let inside = ranges.iter().any(|(low, _)| *low == 0);
@@ -153,7 +153,7 @@ fn each_word<T: Copy>(codes: &[T], inside: impl Fn(T) -> bool) -> Vec<u64> {
 }
 
 /// Codes of few possible values: many ranges become a table of all values.
-fn narrow<T: Copy + Into<u64>>(codes: &[T], ranges: &CodeRanges, most: u64) -> Vec<u64> {
+fn narrow<T: Copy + Into<u64>>(codes: &[T], ranges: &[(u64, u64)], most: u64) -> Vec<u64> {
     if ranges.len() <= FEW_RANGES {
         return wide(codes, ranges);
     }
@@ -165,7 +165,7 @@ fn narrow<T: Copy + Into<u64>>(codes: &[T], ranges: &CodeRanges, most: u64) -> V
     each_word(codes, |code| table.get(code.into() as usize).copied().unwrap_or(false))
 }
 
-fn wide<T: Copy + Into<u64>>(codes: &[T], ranges: &CodeRanges) -> Vec<u64> {
+fn wide<T: Copy + Into<u64>>(codes: &[T], ranges: &[(u64, u64)]) -> Vec<u64> {
     if ranges.len() > FEW_RANGES {
         return each_word(codes, |code| {
             let code = code.into();

@@ -113,7 +113,9 @@ impl Rows {
             return Self::Few(rows.into());
         }
         let mut set = RowBits::none();
-        rows.iter().for_each(|row| set.set(usize::from(*row)));
+        for row in rows {
+            set.set(usize::from(*row));
+        }
         Self::Many(set)
     }
 
@@ -140,18 +142,6 @@ impl Rows {
             Self::First(count) => (*count > 0).then_some(0),
             Self::Few(rows) => rows.first().map(|row| usize::from(*row)),
             Self::Many(set) => set.iter().next(),
-        }
-    }
-
-    pub(super) fn to_set(&self) -> RowBits {
-        match self {
-            Self::First(count) => RowBits::first(*count),
-            Self::Few(rows) => {
-                let mut set = RowBits::none();
-                rows.iter().for_each(|row| set.set(usize::from(*row)));
-                set
-            }
-            Self::Many(set) => set.clone(),
         }
     }
 
@@ -215,7 +205,6 @@ mod tests {
             prop_assert_eq!(rows.to_vec(), list.clone());
             prop_assert_eq!(rows.len(), list.len());
             prop_assert_eq!(rows.first(), list.first().map(|row| usize::from(*row)));
-            prop_assert_eq!(rows.to_set().iter().map(|row| row as u16).collect::<Vec<_>>(), list.clone());
             let wanted = |at: usize| (at as u64).wrapping_mul(seed | 1) >> 7 & 1 == 1;
             let mut chosen = vec![0u64; list.len().div_ceil(64)];
             (0..list.len()).filter(|at| wanted(*at)).for_each(|at| chosen[at / 64] |= 1 << (at % 64));

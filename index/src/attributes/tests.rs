@@ -459,7 +459,11 @@ fn no_changed_byte_of_the_file_goes_unnoticed() {
             ("tags", AttributeValue::StringList(vec![format!("t{}", n % 3), "x".into()])),
             ("at", AttributeValue::Time(OffsetDateTime::from_unix_timestamp(n as i64 * 3600).unwrap())),
         ];
-        values.into_iter().filter(|(key, _)| n % 5 != 0 || *key != "lang").map(|(key, v)| (key.to_owned(), v)).collect()
+        values
+            .into_iter()
+            .filter(|(key, _)| !n.is_multiple_of(5) || *key != "lang")
+            .map(|(key, v)| (key.to_owned(), v))
+            .collect()
     };
     let documents: Vec<NewDocument> = (0..100).map(|n| new_document(n, 0, attributes(n), 1)).collect();
     collection.upsert(&documents).unwrap();
@@ -489,6 +493,65 @@ fn no_changed_byte_of_the_file_goes_unnoticed() {
     file.remove().unwrap();
     assert!(file.open().is_none() && file.seq().is_none());
     file.remove().unwrap();
+}
+
+#[test]
+fn columns_of_many_documents_are_kept_in_a_file_that_forgets_what_was_deleted() {
+    const CANARY: &str = "a value that must go";
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let options = IndexOptions { threads: 1, seal_threshold: usize::MAX, ..IndexOptions::default() };
+        Store::open(&DataDir::open(dir.path()).unwrap(), options).unwrap()
+    };
+    let collection = open().create("c", &embedder()).unwrap();
+    let attributes = |n: usize| -> Attributes {
+        let name = if n == 7 { CANARY.to_owned() } else { format!("name {}", n % 5) };
+        [("n".to_owned(), AttributeValue::Integer(n as i64)), ("name".to_owned(), AttributeValue::String(name))].into()
+    };
+    let documents: Vec<NewDocument> = (0..20_100).map(|n| new_document(n, 0, attributes(n), 1)).collect();
+    collection.upsert(&documents).unwrap();
+    let (filter, path): (Filter, _) =
+        ("n >= 100 or name = \"a value that must go\"".parse().unwrap(), collection_file(dir.path()));
+    let explain = |collection: &Collection| {
+        let explain = collection.explain_filter(&filter).unwrap();
+        collection.allowed.close();
+        explain.documents
+    };
+    let holds_canary = || {
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(CANARY.len()).any(|window| window == CANARY.as_bytes())
+    };
+    assert_eq!(explain(&collection), 20_001);
+    assert!(holds_canary());
+    drop(collection);
+    let written = std::fs::read(&path).unwrap();
+
+    let collection = open().get("c").unwrap();
+    collection.delete(&[name(500)]).unwrap();
+    assert_eq!(explain(&collection), 20_000);
+    assert!(collection.allowed.columns().file_seq().is_some(), "it was opened");
+    assert_eq!(std::fs::read(&path).unwrap(), written, "one change is no reason to write it anew");
+    collection.delete(&[name(7)]).unwrap();
+    collection.compact(&anser_core::NoProgress, &anser_core::CancelToken::new()).unwrap();
+    assert!(!holds_canary());
+    assert_eq!(explain(&collection), 19_999);
+    drop(collection);
+
+    let mut damaged = std::fs::read(&path).unwrap();
+    damaged[1000] ^= 1;
+    std::fs::write(&path, damaged).unwrap();
+    let collection = open().get("c").unwrap();
+    assert_eq!(explain(&collection), 19_999);
+    let mended = ColumnFile::new(path.parent().unwrap(), &collection.database().unwrap().identity().id);
+    assert!(mended.open().is_some(), "what is damaged is written anew");
+    drop(collection);
+    let collection = open().get("c").unwrap();
+    collection.compact(&anser_core::NoProgress, &anser_core::CancelToken::new()).unwrap();
+    assert!(!path.exists(), "nobody uses it");
+}
+
+fn collection_file(data: &std::path::Path) -> std::path::PathBuf {
+    DataDir::open(data).unwrap().collection("c").unwrap().join("attributes.arrow")
 }
 
 #[test]

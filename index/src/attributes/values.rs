@@ -190,7 +190,8 @@ impl Part {
                 let ranks = ranges
                     .iter()
                     .map(|(low, high)| (sorted.partition_point(|n| n < low), sorted.partition_point(|n| n <= high)));
-                self.rows.select(&codes.within(&ranks.filter(|(low, end)| low < end).map(closed).collect()))
+                self.rows
+                    .select(&codes.within(&ranks.filter(|(low, end)| low < end).map(closed).collect::<CodeRanges>()))
             }
             Values::Texts { sorted, codes } => {
                 let (sure, unsure) = text_ranges(sorted, &comparison.texts);

@@ -134,8 +134,7 @@ impl Compared<'_> {
     /// Whether values of this type can be compared with one of its own.
     pub(crate) fn accepts(&self, found: ComparedType) -> bool {
         self.values.iter().any(|value| match (ComparedType::of(value.kind()), found) {
-            (ComparedType::Text, ComparedType::TextList) => !self.ordered,
-            (ComparedType::TextList, ComparedType::TextList) => !self.ordered,
+            (ComparedType::Text | ComparedType::TextList, ComparedType::TextList) => !self.ordered,
             (wanted, found) => wanted == found,
         })
     }
