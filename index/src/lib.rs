@@ -17,9 +17,12 @@ mod store;
 mod upkeep;
 
 pub use ann::{GraphBuilder, SearchMethod};
-pub use collection::{Collection, CollectionInfo, IndexMemory, Compaction, Overlap, Reembedding};
+pub use collection::{Collection, CollectionInfo, Compaction, IndexMemory, Overlap, Reembedding};
 pub use collection::{FilterExplain, FilterStrategy, RankOutcome, RankParams, RankQuery, RankedDocument, UnknownKey};
-pub use database::{ChunkText, DatabaseCheck, EmbeddedChunks, Generation, GenerationState, NewChunk, NewDocument, Salvage, ScannedDocument, UpsertOutcome};
+pub use database::{
+    ChunkText, DatabaseCheck, EmbeddedChunks, Generation, GenerationState, NewChunk, NewDocument, Salvage,
+    ScannedDocument, UpsertOutcome,
+};
 pub use error::{IndexError, Result};
 pub use filter::{ComparedType, Filter, FilterPlace, MismatchedKey};
 pub use options::IndexOptions;

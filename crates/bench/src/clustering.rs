@@ -51,8 +51,8 @@ pub(crate) fn run(
     limits: &Limits,
 ) -> Result<Findings, BenchError> {
     let (count, threads) = (task.vectors.at(run.scale), workload.thread_count());
-    let drawn = corpus::clustered(task.shape, count, 0, workload.seed)?;
-    let vectors = Vectors::from_embeddings(&drawn.vectors)?;
+    let drawn = corpus::clustered(task.shape, count, workload.seed)?;
+    let vectors = Vectors::from_embeddings(&drawn)?;
     drop(drawn);
     let mut rng = ChaCha8Rng::seed_from_u64(workload.seed);
     let centroids = vectors.gather(&sample(&mut rng, count, task.k.get()).into_vec());

@@ -49,12 +49,6 @@ pub(crate) fn write(folder: &Path, name: &str, values: &[f32]) -> Result<PathBuf
     fs::write(&path, bytes).map_err(BenchError::io("write", &path)).map(|()| path)
 }
 
-/// Unit vectors around common centres: those to be searched, and queries drawn like them.
-pub(crate) struct ClusteredVectors {
-    pub(crate) vectors: Vec<Embedding>,
-    pub(crate) queries: Vec<Embedding>,
-}
-
 /// Draws unit vectors around centres that are uniform on the sphere: a random centre plus normal noise, scaled to length 1.
 pub(crate) struct Clusters {
     centres: Vec<Embedding>,
@@ -85,14 +79,8 @@ fn normal(rng: &mut ChaCha8Rng, dimension: usize) -> Vec<f32> {
     (0..dimension).map(|_| rng.sample(StandardNormal)).collect()
 }
 
-/// Vectors and queries drawn alike from [`Clusters`].
-pub(crate) fn clustered(
-    shape: ClusterShape,
-    vectors: usize,
-    queries: usize,
-    seed: u64,
-) -> Result<ClusteredVectors, BenchError> {
+/// So many vectors drawn from [`Clusters`].
+pub(crate) fn clustered(shape: ClusterShape, vectors: usize, seed: u64) -> Result<Vec<Embedding>, BenchError> {
     let mut clusters = Clusters::new(shape, seed)?;
-    let mut draw = |count: usize| (0..count).map(|_| clusters.draw()).collect::<Result<Vec<_>, _>>();
-    Ok(ClusteredVectors { vectors: draw(vectors)?, queries: draw(queries)? })
+    (0..vectors).map(|_| clusters.draw()).collect()
 }

@@ -85,9 +85,9 @@ pub(crate) fn run(
 
 /// Clustered vectors; every so many of them is a copy of the one before it with a little noise.
 fn vectors(task: &DuplicatesTask, count: usize, seed: u64) -> Result<Vectors, BenchError> {
-    let drawn = corpus::clustered(task.shape, count, 0, seed)?;
+    let drawn = corpus::clustered(task.shape, count, seed)?;
     let dimension = task.shape.dimension.get();
-    let mut values: Vec<f32> = drawn.vectors.iter().flat_map(|v| v.as_slice().iter().copied()).collect();
+    let mut values: Vec<f32> = drawn.iter().flat_map(|v| v.as_slice().iter().copied()).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 1);
     let scale = task.copy_noise / (dimension as f32).sqrt();
     for at in (task.copied.get()..count).step_by(task.copied.get()) {

@@ -1,4 +1,4 @@
-//! A corpus of real short texts with their embeddings: the glosses of WordNet 3.1, which an npm package carries.
+//! A corpus of real short texts with their embeddings: the glosses of `WordNet` 3.1, which an npm package carries.
 
 use std::collections::HashSet;
 use std::fs;
@@ -123,7 +123,7 @@ fn read(dict: &Path) -> Result<Vec<String>, BenchError> {
 }
 
 /// An entry's words and gloss. Its line holds offset, file, type, number of words in hexadecimal, each word with a number,
-/// and after a bar the gloss (WordNet's manual page wndb).
+/// and after a bar the gloss (`WordNet`'s manual page wndb).
 fn entry(line: &str) -> Option<String> {
     let (head, gloss) = line.split_once(" | ")?;
     let fields: Vec<&str> = head.split(' ').collect();
@@ -160,7 +160,7 @@ fn embed(embedder: &OnnxEmbedder, texts: &[String], kept: &Path) -> Result<Vec<E
     }
     let folder = kept.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(BenchError::io("create a file in", folder))?;
-    let bytes: Vec<u8> = vectors.iter().flat_map(|v| v.as_slice()).flat_map(|x| x.to_le_bytes()).collect();
+    let bytes: Vec<u8> = vectors.iter().flat_map(Embedding::as_slice).flat_map(|x| x.to_le_bytes()).collect();
     file.write_all(&bytes).map_err(BenchError::io("write", kept))?;
     file.persist(kept).map_err(|e| BenchError::io("write", kept)(e.error))?;
     Ok(vectors)

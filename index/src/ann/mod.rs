@@ -32,9 +32,9 @@ use std::sync::Arc;
 use anser_core::{ChunkId, Embedding, VectorBackend};
 use parking_lot::{Mutex, RwLock};
 
+pub(crate) use allowed_rows::AllowedRows;
 pub use builder::GraphBuilder;
 pub(crate) use builder::{HnswParams, build_graph};
-pub(crate) use allowed_rows::AllowedRows;
 pub(crate) use checksum::xxh3_hex;
 pub(crate) use segment::{Damage, Segment, SegmentFiles, write_vectors};
 pub(crate) use snapshot::{Part, Snapshot};

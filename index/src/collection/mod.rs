@@ -22,15 +22,15 @@ pub(crate) use self::allowed::{Allowed, AllowedCache};
 pub use self::allowed::{FilterExplain, FilterStrategy, UnknownKey};
 pub use self::compact::Compaction;
 pub use self::info::CollectionInfo;
-pub use self::memory::IndexMemory;
 pub(crate) use self::info::info;
 use self::info::{FileIdentity, file_identity};
+pub use self::memory::IndexMemory;
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
 pub use self::reembed::{Overlap, Reembedding};
 use crate::ann::Snapshot;
 use crate::cache::Cache;
-use crate::keyword::Keywords;
 use crate::database::{DATABASE_FILE, Database, NewDocument, ScannedDocument, UpsertOutcome};
+use crate::keyword::Keywords;
 use crate::upkeep::Upkeep;
 use crate::{Filter, IndexError, IndexOptions, Result, SearchSettings};
 

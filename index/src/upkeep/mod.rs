@@ -178,9 +178,9 @@ impl Upkeep {
     /// Verifies segments that were opened without, and makes a segment if one is due, unless somebody does already;
     /// failures are logged and tried again later.
     pub(crate) fn seal_in_background(&self) {
-        let done = self.verify().and_then(|()| {
-            if self.is_due(&self.vectors.snapshot()) { self.seal(false) } else { Ok(true) }
-        });
+        let done = self
+            .verify()
+            .and_then(|()| if self.is_due(&self.vectors.snapshot()) { self.seal(false) } else { Ok(true) });
         let failed = match &done {
             Err(e) if !self.closing.is_cancelled() => {
                 tracing::warn!(error = %e, "cannot make a vector segment; searching goes on without it");

@@ -83,8 +83,7 @@ fn vectors_of_other_generations_go_too() {
         if chunks.is_empty() {
             break;
         }
-        let vectors: Vec<_> =
-            chunks.iter().map(|c| (c.id, direction(&mut rng(10_000 + c.id.0), DIMENSION))).collect();
+        let vectors: Vec<_> = chunks.iter().map(|c| (c.id, direction(&mut rng(10_000 + c.id.0), DIMENSION))).collect();
         making.store(&vectors).unwrap();
     }
     making.prepare(&CancelToken::new()).unwrap();

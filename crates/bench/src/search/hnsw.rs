@@ -216,12 +216,11 @@ impl Bench<'_> {
         for target in &self.task.recalls {
             let width = self.asked.width_for(*target, &widths, |ef| Ok(search(ef)?.1))?;
             // Without a width that finds enough, the widest is shown with its recall.
-            let (ef, reached) = match width {
-                Some(found) => found,
-                None => {
-                    let ef = widths.last().copied().unwrap_or(self.asked.k);
-                    (ef, recall(&search(ef)?.1, &self.asked.truth))
-                }
+            let (ef, reached) = if let Some(found) = width {
+                found
+            } else {
+                let ef = widths.last().copied().unwrap_or(self.asked.k);
+                (ef, recall(&search(ef)?.1, &self.asked.truth))
             };
             let _ = write!(notes, " {label} {ef} for {target};");
             chosen.push((ef, reached));

@@ -78,7 +78,7 @@ fn settings_of_a_collection_are_kept() {
     assert_eq!((&kept["mode"], &kept["rerank_depth"]), (&"keyword".into(), &7.into()), "{kept}");
     assert_eq!(
         (&kept["fusion"]["vector_weight"], &kept["fusion"]["method"]),
-        (&0.25.into(), &"reciprocal_rank".into())
+        (&0.25.into(), &"weighted_scores".into())
     );
     assert_eq!(json(data.path(), ["search", "one", "text"])["explain"]["mode"], "keyword");
     assert_failed(&run(data.path(), ["collections", "settings", "one", "--vector-weight", "2"]), 2, &["vector_weight"]);

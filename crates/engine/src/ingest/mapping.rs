@@ -212,10 +212,8 @@ impl Mapping {
                 Role::Id
             } else if Some(at) == embedding {
                 Role::Embedding
-            } else if useless.contains(&at) {
-                fields.ignored.push(column.name.to_string());
-                Role::Ignored
-            } else if ROW_NUMBER_NAMES.contains(&column.name.as_ref()) && column.counts_rows() {
+            } else if useless.contains(&at) || ROW_NUMBER_NAMES.contains(&column.name.as_ref()) && column.counts_rows()
+            {
                 fields.ignored.push(column.name.to_string());
                 Role::Ignored
             } else {
@@ -341,7 +339,7 @@ fn guess_id(columns: &[Column<'_>], taken: &[usize]) -> Option<usize> {
 fn guess_embedding(columns: &[Column<'_>]) -> Option<usize> {
     let called = |name: &&str| columns.iter().position(|column| column.is_called(name));
     let filled = columns.iter().position(Column::holds_vectors);
-    filled.or_else(|| EMBEDDING_NAMES.iter().find_map(|name| called(&name)))
+    filled.or_else(|| EMBEDDING_NAMES.iter().find_map(called))
 }
 
 fn unused_vectors(column: &Column<'_>) -> String {

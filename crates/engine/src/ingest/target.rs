@@ -27,6 +27,9 @@ pub(super) enum Target {
     NewExternal(ExternalVectors),
 }
 
+/// A collection, and the embedder, where one makes its vectors.
+type Opened = (Arc<Collection>, Option<Arc<dyn Embedder>>);
+
 impl Target {
     /// What the collection called `name` is or becomes. `Conflict` when it holds other vectors than the options say.
     pub(super) fn find(ingester: &Ingester<'_>, name: &str, options: &IngestOptions) -> Result<Self, EngineError> {
@@ -79,7 +82,7 @@ impl Target {
         name: &str,
         first_dimension: Option<usize>,
         source: &Path,
-    ) -> Result<(Arc<Collection>, Option<Arc<dyn Embedder>>), EngineError> {
+    ) -> Result<Opened, EngineError> {
         let wanted = match self {
             Self::External(collection) => return Ok((collection, None)),
             Self::Embedded => {

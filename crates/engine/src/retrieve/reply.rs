@@ -58,7 +58,6 @@ pub struct RerankStep {
 
 /// How long the steps of a search took, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the unit belongs to the name on the wire")]
 pub struct SearchTimings {
     /// Embedding the query; 0 when it came with a vector, or words alone were compared.
     pub embed_ms: f64,

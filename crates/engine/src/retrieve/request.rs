@@ -121,7 +121,7 @@ impl SearchRequest {
             return Err(EngineError::invalid("mmr_lambda", message));
         }
         if let Some(fusion) = &self.fusion {
-            check_fusion(fusion)?;
+            check_fusion(*fusion)?;
         }
         if self.group_by.as_deref().is_some_and(|name| name.trim().is_empty()) {
             let message = "group_by is empty; name the attribute whose values are to come once each";

@@ -62,7 +62,7 @@ impl Engine {
     /// Sets how a collection is searched unless a request says otherwise. `InvalidInput` for a weight outside of [0, 1] or
     /// a depth beyond 200; a depth of 0 switches reranking off.
     pub fn set_search_settings(&self, collection: &str, settings: &SearchSettings) -> Result<(), EngineError> {
-        check_fusion(&settings.fusion)?;
+        check_fusion(settings.fusion)?;
         if settings.rerank_depth > MAX_RERANK_DEPTH {
             let message =
                 format!("rerank_depth is {}, but must lie between 0 and {MAX_RERANK_DEPTH}", settings.rerank_depth);
@@ -72,7 +72,7 @@ impl Engine {
     }
 }
 
-pub(super) fn check_fusion(fusion: &Fusion) -> Result<(), EngineError> {
+pub(super) fn check_fusion(fusion: Fusion) -> Result<(), EngineError> {
     if (0.0..=1.0).contains(&fusion.vector_weight) {
         return Ok(());
     }

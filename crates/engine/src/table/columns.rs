@@ -237,7 +237,9 @@ mod tests {
 
     fn columns() -> AttributeColumns {
         let mut kinds = AttributeKinds::default();
-        documents().iter().for_each(|document| kinds.add(&document.attributes));
+        for document in &documents() {
+            kinds.add(&document.attributes);
+        }
         kinds.columns(&["id", "score"])
     }
 

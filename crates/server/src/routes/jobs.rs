@@ -132,7 +132,7 @@ pub(crate) async fn result(
         let reply = opened.headers()?;
         Ok((opened, reply))
     };
-    stream(call, open, |opened, work, out| opened.write(work, out)).await
+    stream(call, open, Opened::write).await
 }
 
 /// A result that is about to be sent.

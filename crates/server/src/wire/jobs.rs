@@ -30,7 +30,7 @@ fn kinds() -> String {
 /// What a job is asked for.
 #[derive(Debug, PartialEq)]
 pub(crate) enum JobRequest {
-    Analysis(AnalysisRequest),
+    Analysis(Box<AnalysisRequest>),
     /// To embed a collection anew.
     Reembed {
         collection: String,
@@ -46,7 +46,7 @@ pub(crate) enum JobRequest {
 pub(crate) fn job_request(collection: Option<String>, body: Value) -> ApiResult<JobRequest> {
     let kind = body.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     if !matches!(kind.as_str(), "reembed" | "compact") {
-        return Ok(JobRequest::Analysis(analysis_request(collection, body)?));
+        return Ok(JobRequest::Analysis(Box::new(analysis_request(collection, body)?)));
     }
     let mut body = object(body)?;
     body.remove("type");

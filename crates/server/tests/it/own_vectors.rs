@@ -16,14 +16,15 @@ async fn service() -> Service {
     service
 }
 
-fn row(id: &str, embedding: Value) -> Value {
+fn row(id: &str, embedding: &Value) -> Value {
     json!({"id": id, "text": format!("text of {id}"), "n": 1, "embedding": embedding})
 }
 
 #[tokio::test]
 async fn documents_bring_their_vectors_and_are_found_by_vector_without_a_model() {
     let service = service().await;
-    let rows = json!([row("a", json!([3, 4])), row("b", json!([0, -1])), row("c", json!([1])), row("d", json!(null))]);
+    let rows =
+        json!([row("a", &json!([3, 4])), row("b", &json!([0, -1])), row("c", &json!([1])), row("d", &json!(null))]);
     let report = service.post(DOCUMENTS, &rows).await;
     assert_eq!(report.status, 200, "{}", report.text());
     let report = report.json();
@@ -50,15 +51,15 @@ async fn an_impossible_collection_is_refused() {
 #[tokio::test]
 async fn an_export_holds_what_was_stored_and_can_be_stored_again() {
     let service = service().await;
-    service.post(DOCUMENTS, &json!([row("a", json!([3, 4])), row("b", json!([0, -1]))])).await;
+    service.post(DOCUMENTS, &json!([row("a", &json!([3, 4])), row("b", &json!([0, -1]))])).await;
     let export = service.get("/v1/collections/mine/export?vectors=true&where=n%20%3D%201").await;
     assert_eq!(export.status, 200, "{}", export.text());
     assert_eq!(export.header("content-type"), Some("application/x-ndjson"));
-    let lines = export.text().to_owned();
+    let lines = export.text();
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!((&first["id"], &first["attributes"]), (&json!("a"), &json!({"n": 1})));
     assert!((first["embedding"][0].as_f64().unwrap() - 0.6).abs() < 1e-6);
-    let report = service.post_as(DOCUMENTS, "application/x-ndjson", &lines).await.json();
+    let report = service.post_as(DOCUMENTS, "application/x-ndjson", lines).await.json();
     assert_eq!(report["unchanged"], 2, "{report:#}");
 
     assert_eq!(service.get("/v1/collections/mine/export?format=xml").await.bad_param(), "format");

@@ -55,7 +55,7 @@ async fn hits_say_why_they_were_found() {
         .collect();
     assert_eq!(marked, ["lamp", "broken"], "the stem of a word is enough");
     let explain = &reply["explain"];
-    assert_eq!((&explain["mode"], &explain["fusion"]["method"]), (&json!("hybrid"), &json!("reciprocal_rank")));
+    assert_eq!((&explain["mode"], &explain["fusion"]["method"]), (&json!("hybrid"), &json!("weighted_scores")));
     for timing in ["embed_ms", "search_ms", "rerank_ms", "total_ms"] {
         assert!(explain["timings"][timing].is_number(), "{explain}");
     }
@@ -97,7 +97,7 @@ async fn one_hit_for_each_product() {
     let reply = service.post(SEARCH, &json!({"query": "customer", "group_by": "product"})).await.json();
     let hits = reply["hits"].as_array().unwrap();
     let mut products: Vec<&Value> = hits.iter().map(|hit| &hit["group"]["value"]).collect();
-    products.sort_by_key(|value| value.to_string());
+    products.sort_by_key(ToString::to_string);
     assert_eq!(products, [&json!("p0"), &json!("p1"), &json!("p2"), &json!("p3"), &Value::Null]);
     let more: u64 = hits.iter().map(|hit| hit["group"]["more"].as_u64().unwrap()).sum();
     assert_eq!(more, 7);
@@ -155,12 +155,12 @@ async fn every_part_of_a_search_is_checked() {
 async fn settings_are_shown_and_changed_in_part() {
     let service = reviews().await;
     let defaults =
-        json!({"mode": "hybrid", "fusion": {"method": "reciprocal_rank", "vector_weight": 0.5}, "rerank_depth": 20});
+        json!({"mode": "hybrid", "fusion": {"method": "weighted_scores", "vector_weight": 0.7}, "rerank_depth": 20});
     assert_eq!(service.get(SETTINGS).await.json(), defaults);
     let changed = patch(&service, &json!({"mode": "keyword", "fusion": {"vector_weight": 0.25}})).await;
     assert_eq!(changed.status, 200, "{}", changed.text());
     let expected =
-        json!({"mode": "keyword", "fusion": {"method": "reciprocal_rank", "vector_weight": 0.25}, "rerank_depth": 20});
+        json!({"mode": "keyword", "fusion": {"method": "weighted_scores", "vector_weight": 0.25}, "rerank_depth": 20});
     assert_eq!(changed.json(), expected);
     assert_eq!(service.get(SETTINGS).await.json(), expected);
     assert_eq!(service.post(SEARCH, &json!({"query": "lamp"})).await.json()["explain"]["mode"], "keyword");

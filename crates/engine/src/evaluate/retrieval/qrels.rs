@@ -1,6 +1,7 @@
 //! Judgements of a retrieval test set ("qrels"): which document is how relevant to which query.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use super::lines::{each_line, member, object, shown};
@@ -61,10 +62,11 @@ impl Qrels {
 
     fn add(&mut self, Judgement { query, document, grade }: Judgement) {
         let grades = self.grades.entry(query.clone()).or_default();
-        if grades.contains_key(&document) {
-            self.repeated.add(&format!("{query} {document}"));
-        } else {
-            grades.insert(document, grade);
+        match grades.entry(document) {
+            Entry::Occupied(judged) => self.repeated.add(&format!("{query} {}", judged.key())),
+            Entry::Vacant(place) => {
+                place.insert(grade);
+            }
         }
     }
 }
@@ -75,14 +77,11 @@ fn columns(line: &str) -> Vec<&str> {
 }
 
 fn judgement(columns: &[&str], line: &str) -> Result<Judgement, String> {
-    let (query, document, grade) = match columns {
-        [query, document, grade] | [query, _, document, grade] => (query, document, grade),
-        _ => {
-            return Err(format!(
-                "expected query, iteration, document and grade, or query, document and grade, found \"{}\"",
-                shown(line.trim())
-            ));
-        }
+    let ([query, document, grade] | [query, _, document, grade]) = columns else {
+        return Err(format!(
+            "expected query, iteration, document and grade, or query, document and grade, found \"{}\"",
+            shown(line.trim())
+        ));
     };
     if query.is_empty() || document.is_empty() {
         return Err(format!("the id of the {} is empty", if query.is_empty() { "query" } else { "document" }));

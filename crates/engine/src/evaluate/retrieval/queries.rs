@@ -159,12 +159,9 @@ mod tests {
 
         #[test]
         fn what_was_written_is_read(texts in prop::collection::vec("[a-z中é\"\\\\]{1,12}", 1..8)) {
-            let lines: String = texts
-                .iter()
-                .enumerate()
-                .map(|(at, text)| format!("{}\n", serde_json::json!({"id": at, "text": text})))
-                .collect();
-            let read: Vec<String> = pairs(&lines).into_iter().map(|(_, text)| text).collect();
+            let line = |(at, text)| serde_json::json!({"id": at, "text": text}).to_string();
+            let lines: Vec<String> = texts.iter().enumerate().map(line).collect();
+            let read: Vec<String> = pairs(&lines.join("\n")).into_iter().map(|(_, text)| text).collect();
             prop_assert_eq!(read, texts);
         }
     }

@@ -74,16 +74,16 @@ impl RetrievalTuning {
         let mut said = vec![if self.fusion.best == self.before.fusion {
             format!(
                 "the fusion stays {}: nothing tried was better on {} queries",
-                fusion_name(&self.before.fusion),
+                fusion_name(self.before.fusion),
                 self.chosen_on
             )
         } else if self.fusion.taken {
-            format!("the fusion is now {}: {}", fusion_name(&self.fusion.best), gain(&self.fusion.check))
+            format!("the fusion is now {}: {}", fusion_name(self.fusion.best), gain(&self.fusion.check))
         } else {
             format!(
                 "the fusion stays {}: {} was best on {} queries, but the gain is within noise: {}",
-                fusion_name(&self.before.fusion),
-                fusion_name(&self.fusion.best),
+                fusion_name(self.before.fusion),
+                fusion_name(self.fusion.best),
                 self.chosen_on,
                 gain(&self.fusion.check)
             )
@@ -107,7 +107,7 @@ impl RetrievalTuning {
 }
 
 /// A fusion in words.
-fn fusion_name(fusion: &Fusion) -> String {
+fn fusion_name(fusion: Fusion) -> String {
     let method = match fusion.method {
         FusionMethod::ReciprocalRank => "reciprocal rank",
         FusionMethod::WeightedScores => "weighted scores",
@@ -177,15 +177,14 @@ impl Tuner<'_> {
         self.progress.start("embedding queries", Some(queries.len() as u64), ProgressUnit::Items);
         let mut embedded = Vec::with_capacity(queries.len());
         for (done, judged) in (1..).zip(queries) {
-            let vector = match &judged.query.vector {
-                Some(vector) => vector.clone(),
-                None => {
-                    let embedder = self.searcher.engine.models().embedder()?;
-                    let texts = [judged.query.text.clone()];
-                    let mut found = embedder.embed(&texts, EmbedPurpose::Query, self.searcher.cancel)?;
-                    let nothing = || EngineError::internal("the embedder returned nothing for a query");
-                    found.pop().ok_or_else(nothing)?.embedding.into_vec()
-                }
+            let vector = if let Some(vector) = &judged.query.vector {
+                vector.clone()
+            } else {
+                let embedder = self.searcher.engine.models().embedder()?;
+                let texts = [judged.query.text.clone()];
+                let mut found = embedder.embed(&texts, EmbedPurpose::Query, self.searcher.cancel)?;
+                let nothing = || EngineError::internal("the embedder returned nothing for a query");
+                found.pop().ok_or_else(nothing)?.embedding.into_vec()
             };
             embedded.push((*judged, vector));
             self.progress.set(done);

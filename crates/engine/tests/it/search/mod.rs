@@ -158,7 +158,7 @@ fn document(name: &str, at: usize) -> Document {
         .collect();
     let product = AttributeValue::String(format!("p{}", at % 30));
     let mut attributes: Attributes = [("at".to_owned(), AttributeValue::Integer(at as i64))].into();
-    if at % 3 != 0 {
+    if !at.is_multiple_of(3) {
         attributes.insert("product".to_owned(), product);
     }
     Document { id: id(name), title: None, text: format!("{} number {of}", words.join(" ")), attributes }
