@@ -2,8 +2,11 @@
 
 mod hit_text;
 mod report;
+mod vector;
 
 pub(super) use self::report::word;
+use std::path::PathBuf;
+
 use anser_core::CancelToken;
 use anser_engine::{Engine, FilterExplain, FusionChange, FusionMethod, SearchMode, SearchRequest};
 use clap::{Args, ValueEnum};
@@ -17,13 +20,17 @@ use crate::terminal::Terminal;
 /// Arguments of `anser search`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  anser search reviews \"battery does not last\"\n  anser search faq \"can I send it back?\" --rerank --limit 3 --json\n  anser search reviews '\"too sweet\" coffee' --mode keyword\n  anser search reviews \"too sweet\" --where 'score <= 2 and product in [\"tea\", \"coffee\"]'\n  anser search reviews \"a gift for a gardener\" --group-by product --mmr 0.7 --explain"
+    after_help = "Examples:\n  anser search reviews \"battery does not last\"\n  anser search faq \"can I send it back?\" --rerank --limit 3 --json\n  anser search reviews '\"too sweet\" coffee' --mode keyword\n  anser search reviews \"too sweet\" --where 'score <= 2 and product in [\"tea\", \"coffee\"]'\n  anser search reviews \"a gift for a gardener\" --group-by product --mmr 0.7 --explain\n  anser search mine --vector query.json"
 )]
 pub(crate) struct SearchArgs {
     /// Collection to search
     collection: String,
     /// What to look for; in searches of words, texts in quotation marks are phrases
+    #[arg(required_unless_present = "vector", default_value = "", hide_default_value = true)]
     query: String,
+    /// Compare with the vector in this file, a JSON array of numbers, instead of the query's own; - is standard input
+    #[arg(long, value_name = "FILE")]
+    vector: Option<PathBuf>,
     /// How many hits
     #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=100))]
     limit: u16,
@@ -130,6 +137,7 @@ impl SearchArgs {
         };
         Ok(SearchRequest {
             query: self.query.clone(),
+            vector: self.vector.as_deref().map(vector::read).transpose()?,
             limit: usize::from(self.limit),
             mode: self.mode.map(SearchMode::from),
             fusion,

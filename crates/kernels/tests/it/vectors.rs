@@ -49,9 +49,11 @@ proptest! {
         let expected: Vec<i32> = wanted
             .iter()
             .map(|row| *row as usize)
-            .map(|row| match row < count {
-                false => i32::MIN,
-                true => bytes[row * stride..].iter().zip(&query).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum(),
+            .map(|row| {
+                if row >= count {
+                    return i32::MIN;
+                }
+                bytes[row * stride..].iter().zip(&query).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
             })
             .collect();
         for set in InstructionSet::available() {
@@ -65,13 +67,16 @@ proptest! {
                 prop_assert!(other.iter().zip(&expected).all(|(a, b)| a == b));
                 prop_assert!(other.iter().skip(expected.len()).all(|untouched| *untouched == 7));
             }
-            for row in 0..count as u32 + 1 {
+            for row in 0..=count as u32 {
                 compare_byte_rows(set, ByteRows::new(&bytes, stride), row, &wanted, &mut out);
                 let centred = |row: u32| bytes[row as usize * stride..].iter().take(stride).map(|x| i32::from(*x) - 128);
                 let there = |row: u32| (row as usize) < count;
-                let expected = wanted.iter().map(|other| match there(row) && there(*other) {
-                    true => centred(row).zip(centred(*other)).map(|(a, b)| a * b).sum(),
-                    false => i32::MIN,
+                let expected = wanted.iter().map(|other| {
+                    if there(row) && there(*other) {
+                        centred(row).zip(centred(*other)).map(|(a, b)| a * b).sum()
+                    } else {
+                        i32::MIN
+                    }
                 });
                 prop_assert!(out.iter().copied().eq(expected), "row {} on {}", row, set.name());
             }
