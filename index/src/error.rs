@@ -40,7 +40,7 @@ pub enum IndexError {
         path.display()
     )]
     NewerFormat {
-        /// The database file.
+        /// The database file, or the manifest of its vectors.
         path: PathBuf,
         /// Its format.
         found: i64,

@@ -12,7 +12,8 @@ pub struct IndexOptions {
     /// Share of the true ten nearest vectors that a search through a graph should find when it does not say how wide its beam
     /// is, in (0, 1); each segment's beam is measured for it when its graph is built.
     pub target_recall: f64,
-    /// A collection with fewer vectors is searched exactly unless the search says otherwise.
+    /// Where fewer vectors are searched, all of a collection or those that pass a filter, every one is compared unless the
+    /// search says otherwise.
     pub exact_below: usize,
     /// Once so many vectors are not yet in a segment, a thread in the background makes one of them.
     pub seal_threshold: usize,

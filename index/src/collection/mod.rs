@@ -117,8 +117,9 @@ impl Collection {
         self.database()?.set_attributes(changes)
     }
 
-    /// Deletes documents with their chunks and counts those that existed. Their text is erased from disk, not only
-    /// unlinked.
+    /// Deletes documents with their chunks and counts those that existed. Their rows are overwritten in the database; what
+    /// caches still hold of them, and pages between which rows were moved, is certain to be gone after
+    /// [`compact`](Self::compact).
     pub fn delete(&self, ids: &[DocumentId]) -> Result<usize> {
         let deleted = self.database()?.delete(ids)?;
         self.note_changes();
@@ -128,7 +129,7 @@ impl Collection {
 
     /// Deletes documents on a condition: shows `choose` those of `ids` that exist, as they are now, and deletes the ids that
     /// it names, in one transaction, so that nothing changes between the look and the deletion. Ids that were not shown stay.
-    /// Returns how many were deleted; their text is erased from disk, not only unlinked.
+    /// Returns how many were deleted; what is left of them on disk is as after [`delete`](Self::delete).
     pub fn delete_chosen(
         &self,
         ids: &[DocumentId],

@@ -64,7 +64,8 @@ pub struct SearchParams {
     /// How many hits each of the two rankings contributes before they are fused; `None` is the larger of `k` and 100. Only
     /// searches with the same number agree about the order of their hits.
     pub candidates: Option<usize>,
-    /// `Some(true)` compares with every vector, `Some(false)` uses graphs where there are any, `None` decides by size.
+    /// `Some(true)` compares with every vector, `Some(false)` uses graphs where there are any and more vectors pass the
+    /// filter than a beam holds, `None` decides by size and cost.
     pub exact: Option<bool>,
     /// Beam width in a graph; `None` is what each segment needs for the store's target recall. At least `k` is used.
     pub ef_search: Option<usize>,

@@ -44,9 +44,9 @@ pub struct SearchRequest {
     /// `Some(true)` compares with every vector, `Some(false)` walks the graph, `None` chooses by size.
     pub exact: Option<bool>,
     /// Beam width in the graph, up to 10,000; `None` is what the collection needs for its target recall. A search looks at
-    /// its first 100 hits, so less is as much as 100.
+    /// its first 101 hits at least, so a narrower beam is as wide as that.
     pub ef_search: Option<usize>,
-    /// Only documents that this lets through; the result is that of a comparison with each of them.
+    /// Only documents that this lets through. Where they are few, each is compared; else a graph is walked, as without it.
     pub filter: Option<Filter>,
     /// One hit, the best, for each value of this attribute. Documents without it are each a group of their own.
     pub group_by: Option<String>,
