@@ -183,12 +183,7 @@ impl Collection {
     /// # Errors
     /// `InvalidInput` for a weight outside [0, 1].
     pub fn set_search_settings(&self, settings: &SearchSettings) -> Result<()> {
-        if !(0.0..=1.0).contains(&settings.fusion.vector_weight) {
-            return Err(IndexError::invalid_param(
-                format!("the vectors' share is {}, but must lie between 0 and 1", settings.fusion.vector_weight),
-                "vector_weight",
-            ));
-        }
+        settings.fusion.check()?;
         self.database()?.set_search_settings(settings)
     }
 

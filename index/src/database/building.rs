@@ -43,11 +43,6 @@ impl Database {
     /// that was searched before the current one. All others but the current one are dropped.
     pub(crate) fn begin_generation(&self, embedder: &EmbedderInfo) -> Result<()> {
         let model = &embedder.model;
-        if embedder.is_external() {
-            let message =
-                format!("the vectors \"{model}\" are brought along; only a model can embed a collection anew");
-            return Err(IndexError::invalid_param(message, "model"));
-        }
         if embedder.fingerprint == self.identity.embedder.fingerprint {
             let message = format!("its vectors were made by \"{model}\" already; name another model");
             return Err(IndexError::invalid_param(message, "model"));
@@ -66,6 +61,12 @@ impl Database {
             }
             if let Some(number) = found {
                 return set_state(connection, number, GenerationState::Building).map_err(failed());
+            }
+            // What was searched before is there; anything else nobody can make.
+            if embedder.is_external() {
+                let message =
+                    format!("the vectors \"{model}\" are brought along; only a model can embed a collection anew");
+                return Err(IndexError::invalid_param(message, "model"));
             }
             let created = OffsetDateTime::now_utc().unix_timestamp();
             generations::insert(connection, &json, GenerationState::Building, created).map_err(failed())?;

@@ -43,12 +43,15 @@ impl Default for Fusion {
 
 impl Fusion {
     /// `InvalidInput` for a weight that is no share.
-    pub(super) fn check(self) -> Result<()> {
+    pub fn check(self) -> Result<()> {
         if (0.0..=1.0).contains(&self.vector_weight) {
             return Ok(());
         }
         Err(IndexError::invalid_param(
-            format!("the vectors' share is {}, but must lie between 0 and 1", self.vector_weight),
+            format!(
+                "vector_weight is {}, but must lie between 0 (words alone decide) and 1 (vectors alone)",
+                self.vector_weight
+            ),
             "vector_weight",
         ))
     }

@@ -193,6 +193,25 @@ fn the_vectors_of_before_can_be_gone_back_to_and_dropped() {
 }
 
 #[test]
+fn vectors_that_were_brought_along_can_be_gone_back_to_but_not_made() {
+    let place = Place::new();
+    let store = place.store();
+    let brought = EmbedderInfo::external("mine", OLD);
+    let collection = store.create("c", &brought).unwrap();
+    collection.upsert(&documents(1, 30, OLD)).unwrap();
+    let query = direction(&mut rng(3), OLD);
+    let before = hits_with(&collection, &query, &SearchParams::new(10));
+    let refused = collection.reembed(&EmbedderInfo::external("yours", NEW)).unwrap_err();
+    assert!(refused.to_string().contains("only a model"), "{refused}");
+    finish(&collection.reembed(&other()).unwrap());
+    let back = store.get("c").unwrap().reembed(&brought).unwrap();
+    assert!(back.swap().unwrap());
+    drop(back);
+    let collection = store.get("c").unwrap();
+    assert_eq!((collection.embedder(), hits_with(&collection, &query, &SearchParams::new(10))), (&brought, before));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_what_is_given_up_leaves_nothing() {
     let place = Place::new();
     let store = place.store();

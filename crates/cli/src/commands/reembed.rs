@@ -12,7 +12,7 @@ use crate::terminal::Terminal;
 /// Arguments of `anser reembed`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The collection is searched by its present vectors until the new ones are complete, and the present ones are kept: --rollback goes back to them, --drop-previous gives their space back. An interrupted run goes on where it was when it is repeated.\n\nExamples:\n  anser reembed reviews --model multilingual-e5-small\n  anser reembed reviews --model multilingual-e5-small --load 0.5\n  anser reembed reviews --rollback"
+    after_help = "The collection is searched by its present vectors until the new ones are complete, and the present ones are kept: --rollback goes back to them, --drop-previous gives their space back. An interrupted run goes on where it was when it is repeated.\n\nExamples:\n  anser reembed mine --model bge-small-en-v1.5\n  anser reembed mine --load 0.5\n  anser reembed mine --rollback"
 )]
 pub(crate) struct ReembedArgs {
     /// The collection
@@ -57,10 +57,13 @@ impl ReembedArgs {
             return terminal.line(format!("{name}: {said}"));
         }
         if self.rollback {
-            // Documents that came since need the model of before.
-            settings.embedder = engine.previous_embedder(name)?.model;
-            drop(engine);
-            engine = compose::engine(&settings, terminal.progress())?;
+            let previous = engine.previous_embedder(name)?;
+            // Documents that came since need the model of before, if it is one.
+            if !previous.is_external() {
+                settings.embedder = previous.model;
+                drop(engine);
+                engine = compose::engine(&settings, terminal.progress())?;
+            }
         }
         let options = ReembedOptions {
             model: None,

@@ -190,17 +190,24 @@ impl Run<'_, '_> {
         let missing = |why: String| {
             let message = match self.making.chunks() {
                 Ok(chunks) => format!(
-                    "{} of {} chunks of \"{}\" have no vector of {} yet and {why}; start with --embedder {}",
+                    "{} of {} chunks of \"{}\" have no vector of {} yet and {why}; {}",
                     chunks.total - chunks.done,
                     chunks.total,
                     self.request.collection,
                     wanted.model,
-                    wanted.model
+                    if wanted.is_external() {
+                        "delete their documents and ingest them with those vectors afterwards".to_owned()
+                    } else {
+                        format!("start with --embedder {}", wanted.model)
+                    }
                 ),
                 Err(e) => e.to_string(),
             };
             EngineError::from(anser_core::Error::new(ErrorKind::Unavailable, message))
         };
+        if wanted.is_external() {
+            return Err(missing("those are brought along, so that nobody can make them".to_owned()));
+        }
         let loaded = self.kind.models.embedder().map_err(|e| missing(format!("it cannot be loaded ({e})")))?;
         if loaded.info().fingerprint != wanted.fingerprint {
             return Err(missing(format!("{} is loaded", loaded.info().model)));

@@ -6,7 +6,7 @@ use anser_core::{CancelToken, EmbedPurpose, Embedding, Error};
 use anser_index::{Collection, Filter, Fusion, SearchMode};
 
 use super::milliseconds;
-use super::settings::{MAX_RERANK_DEPTH, check_fusion};
+use super::settings::MAX_RERANK_DEPTH;
 use crate::{Engine, EngineError};
 
 /// Most hits one page has.
@@ -121,7 +121,7 @@ impl SearchRequest {
             return Err(EngineError::invalid("mmr_lambda", message));
         }
         if let Some(fusion) = &self.fusion {
-            check_fusion(*fusion)?;
+            fusion.check()?;
         }
         if self.group_by.as_deref().is_some_and(|name| name.trim().is_empty()) {
             let message = "group_by is empty; name the attribute whose values are to come once each";

@@ -62,7 +62,6 @@ impl Engine {
     /// Sets how a collection is searched unless a request says otherwise. `InvalidInput` for a weight outside of [0, 1] or
     /// a depth beyond 200; a depth of 0 switches reranking off.
     pub fn set_search_settings(&self, collection: &str, settings: &SearchSettings) -> Result<(), EngineError> {
-        check_fusion(settings.fusion)?;
         if settings.rerank_depth > MAX_RERANK_DEPTH {
             let message =
                 format!("rerank_depth is {}, but must lie between 0 and {MAX_RERANK_DEPTH}", settings.rerank_depth);
@@ -70,15 +69,4 @@ impl Engine {
         }
         Ok(self.collection(collection)?.set_search_settings(settings)?)
     }
-}
-
-pub(super) fn check_fusion(fusion: Fusion) -> Result<(), EngineError> {
-    if (0.0..=1.0).contains(&fusion.vector_weight) {
-        return Ok(());
-    }
-    let message = format!(
-        "vector_weight is {}, but must lie between 0 (words alone decide) and 1 (vectors alone)",
-        fusion.vector_weight
-    );
-    Err(EngineError::invalid("vector_weight", message))
 }
