@@ -17,6 +17,8 @@ const SHOWN_CHARACTERS: usize = 40;
 
 /// Most attribute columns of one source.
 const MAX_ATTRIBUTES: usize = 4096;
+/// Longest title, in bytes: it is put before every chunk of its document and shown with every hit.
+const MAX_TITLE_BYTES: usize = 4096;
 
 /// Applies a mapping to rows.
 pub(super) struct RowReader {
@@ -82,6 +84,14 @@ impl RowReader {
         let text_field = self.fields.text.as_ref().map(|field| field.column.as_str());
         let text = text.unwrap_or_default();
         check_text(&text, self.max_text_bytes).map_err(|message| reject(text_field, message))?;
+        if let Some(title) = title.as_ref().filter(|title| title.len() > MAX_TITLE_BYTES) {
+            let field = self.fields.title.as_ref().map(|field| field.column.as_str());
+            let message = format!(
+                "the title has {} bytes, more than the {MAX_TITLE_BYTES} that are accepted; put long text into the text",
+                title.len()
+            );
+            return Err(reject(field, message));
+        }
         let id_field = self.fields.id.as_ref().map(|field| field.column.as_str());
         let id = match (id_field, id) {
             (None, _) => {

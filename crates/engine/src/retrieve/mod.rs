@@ -17,6 +17,7 @@ mod settings;
 use std::time::Instant;
 
 use anser_core::CancelToken;
+use anser_index::IndexError;
 
 pub use self::group::HitGroup;
 pub use self::reply::{RerankStep, SearchReply, SearchSteps, SearchTimings};
@@ -38,6 +39,19 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<SearchReply, EngineError> {
         request.check()?;
+        match self.search_once(collection, request, cancel) {
+            // Other vectors took over between the look at the collection and the search: the query is embedded by their model.
+            Err(EngineError::Index(IndexError::Superseded { .. })) => self.search_once(collection, request, cancel),
+            outcome => outcome,
+        }
+    }
+
+    fn search_once(
+        &self,
+        collection: &str,
+        request: &SearchRequest,
+        cancel: &CancelToken,
+    ) -> Result<SearchReply, EngineError> {
         let started = Instant::now();
         let collection = self.collection(collection)?;
         let plan = self.plan(&collection, request, cancel)?;

@@ -123,6 +123,11 @@ fn documents_are_deleted_by_what_they_say_of_themselves() {
     let deleted = shop.engine.delete_where("shop", &"at >= 10 and at < 30".parse().unwrap(), &cancel).unwrap();
     assert_eq!(deleted, 20);
     assert_eq!(shop.engine.delete_where("shop", &"at >= 10 and at < 30".parse().unwrap(), &cancel).unwrap(), 0);
+    // A slip that would let everything through deletes nothing.
+    for slip in ["att != 10", "at != \"10\"", "not at = \"10\""] {
+        let refused = shop.engine.delete_where("shop", &slip.parse().unwrap(), &cancel).unwrap_err();
+        assert_eq!(refused.param(), Some("filter"), "{slip}: {refused}");
+    }
     let left = shop.search(&vector("coffee")).unwrap();
     let outside = |hit: &ScoredChunk| match hit.attributes.get("at") {
         Some(AttributeValue::Integer(at)) => !(10..30).contains(at),
