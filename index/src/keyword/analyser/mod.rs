@@ -104,16 +104,17 @@ impl Analyser {
                 wholes.push((first + before as u32, word.span));
             }
         }
+        let mut wholes = wholes.into_iter().peekable();
         let code = parts.len() > 1 && (parts.len() > words.len() || atoms::is_code(text, words));
         for (at, part) in parts.iter().enumerate() {
             let at = first + at as u32;
             if at == first && words.len() > 1 && words.len() <= MOST_PARTS {
                 self.joined(text, words, emit);
             }
-            for (_, whole) in wholes.iter().filter(|(of, _)| *of == at) {
+            while let Some((_, whole)) = wholes.next_if(|(of, _)| *of == at) {
                 self.folded.clear();
-                fold_word(text, *whole, &mut self.folded);
-                self.emit_folded(Form::Whole, (at, *whole, false), emit);
+                fold_word(text, whole, &mut self.folded);
+                self.emit_folded(Form::Whole, (at, whole, false), emit);
             }
             self.word((text, *part), at, code.then_some(first), emit);
         }

@@ -79,6 +79,14 @@ fn other_scripts_are_stemmed_by_their_own_rules_or_kept() {
 }
 
 #[test]
+fn a_very_long_run_takes_time_by_its_length_alone() {
+    let mut tokens = 0u32;
+    Analyser::new().each(&"a1_".repeat(400_000), &mut |_| tokens += 1);
+    // Each of them in one piece and its two parts.
+    assert_eq!(tokens, 3 * 400_000);
+}
+
+#[test]
 fn long_and_odd_texts_are_taken_as_they_come() {
     assert_eq!(terms(&"x".repeat(1000)), "");
     assert_eq!(terms("\u{0} \u{feff} \u{1f436} -- ..."), "");
