@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::analyser::{Analyser, Form, Token};
 use crate::search::KeywordExplain;
 
-/// Most different terms of a query that are looked up; the first count.
+/// Most different terms of a query that are looked up, and most terms of all its phrases and codes; the first count.
 const MOST_TERMS: usize = 256;
 /// Most bytes of a query that are read.
 const MOST_BYTES: usize = 32 << 10;
@@ -49,6 +49,8 @@ impl KeywordQuery {
         let mut query = Self::default();
         let mut seen: HashSet<String> = HashSet::new();
         let mut phrases: HashSet<Phrase> = HashSet::new();
+        // Terms of phrases and codes so far.
+        let mut linked = 0;
         for piece in pieces(text) {
             match piece {
                 Piece::Words(words) => {
@@ -63,8 +65,11 @@ impl KeywordQuery {
                             query.clauses.push(Clause { term: token.text.to_owned(), weight });
                         }
                     });
-                    for code in codes.into_values().map(Phrase) {
-                        if query.codes.len() < MOST_TERMS && !query.codes.contains(&code) {
+                    for mut terms in codes.into_values() {
+                        terms.truncate(MOST_TERMS - linked);
+                        let code = Phrase(terms);
+                        if !code.0.is_empty() && !query.codes.contains(&code) {
+                            linked += code.0.len();
                             query.codes.push(code);
                         }
                     }
@@ -72,7 +77,7 @@ impl KeywordQuery {
                 Piece::Quoted(words) => {
                     let mut terms: Vec<(String, u32)> = Vec::new();
                     analyser.each(words, &mut |token| {
-                        if token.links && terms.len() < MOST_TERMS {
+                        if token.links && linked + terms.len() < MOST_TERMS {
                             terms.push((token.text.to_owned(), token.position));
                         }
                     });
@@ -81,7 +86,8 @@ impl KeywordQuery {
                         *position -= first;
                     }
                     let phrase = Phrase(terms);
-                    if !phrase.0.is_empty() && query.phrases.len() < MOST_TERMS && phrases.insert(phrase.clone()) {
+                    if !phrase.0.is_empty() && phrases.insert(phrase.clone()) {
+                        linked += phrase.0.len();
                         query.phrases.push(phrase);
                     }
                 }
@@ -216,6 +222,18 @@ mod tests {
         assert_eq!(terms(&parse("dog Dog DOGS dog's")), ["dog", "dogs"]);
         let long: String = (0..5000).map(|i| format!("w{i}x ")).collect::<Vec<_>>().concat();
         assert_eq!(parse(&long).clauses.len(), MOST_TERMS);
+    }
+
+    #[test]
+    fn the_terms_of_all_phrases_and_codes_together_are_limited() {
+        let of = |query: &KeywordQuery| query.phrases.iter().chain(&query.codes).map(|p| p.0.len()).sum::<usize>();
+        let codes: String = (0..3000).map(|i| format!("a{i}-b ")).collect();
+        let phrases: String = (0..3000).map(|i| format!("\"dog number{i}\" ")).collect();
+        for long in ["a1_".repeat(10_000), codes, phrases, format!("\"{}\"", "dog ".repeat(5000))] {
+            assert_eq!(of(&parse(&long)), MOST_TERMS);
+        }
+        let repeated = parse(&"ab-12 \"red cat\" ".repeat(500));
+        assert_eq!(of(&repeated), 4, "what is said again takes no room");
     }
 
     proptest! {
