@@ -14,6 +14,8 @@ use crate::database::{ChangeOp, Database};
 
 /// Bytes of text that are made into one piece at a time.
 const BLOCK_BYTES: usize = 4 << 20;
+/// Bytes of a title that are searched: it is read once for every chunk of its document.
+const TITLE_BYTES: usize = 4 << 10;
 
 impl Keywords {
     /// Takes in what is new, at least up to the state that `connection` sees in its transaction, whoever wrote it.
@@ -30,7 +32,7 @@ impl Keywords {
         }
         let mut next = (*current).clone();
         if next.seq < 0 {
-            next = self.open(seq).unwrap_or(next);
+            next = self.open(database)?.unwrap_or(next);
             self.folder.tidy(&next);
         }
         self.advance(&mut next, *fixed, (database, connection))?;
@@ -39,30 +41,32 @@ impl Keywords {
         Ok(next)
     }
 
-    /// The newest generation on disk, if it is sound and not from after `last`, as it is where the database was restored
-    /// from a backup.
-    pub(super) fn open(&self, last: i64) -> Option<Snapshot> {
+    /// The newest generation on disk, if it is sound. It may reflect more than a transaction that began before sees; but it
+    /// does not fit a database that was restored from a backup, which has not seen its last change.
+    pub(super) fn open(&self, database: &Database) -> Result<Option<Snapshot>> {
         let distrusted = *self.distrusted.lock();
         let mut tried = None;
         loop {
             let opened = match self.folder.manifest() {
-                Ok(Some(manifest)) if tried == Some(manifest.generation) => return None,
+                Ok(Some(manifest)) if tried == Some(manifest.generation) => return Ok(None),
                 Ok(Some(manifest)) => {
                     tried = Some(manifest.generation);
+                    // Asked after the manifest was read: others may have written both since the caller's transaction began.
+                    let last = database.reader()?.transact(|connection| database.last_seq(connection))?;
                     if manifest.seq > last || distrusted == tried {
                         tracing::warn!(folder = %self.folder.path().display(), "the keyword index does not fit; making it anew");
-                        return None;
+                        return Ok(None);
                     }
                     guarded(|| self.folder.open(&manifest))
                 }
-                Ok(None) => return None,
+                Ok(None) => return Ok(None),
                 Err(e) => {
                     tracing::warn!(error = %e, "the keyword index cannot be used; making it anew");
-                    return None;
+                    return Ok(None);
                 }
             };
             match opened {
-                Ok(snapshot) => return Some(snapshot),
+                Ok(snapshot) => return Ok(Some(snapshot)),
                 // Another process may have replaced it meanwhile.
                 Err(e) => tracing::warn!(error = %e, "the keyword index cannot be used; making it anew if it stays so"),
             }
@@ -95,6 +99,7 @@ impl Keywords {
         let after = state.last_chunk;
         database.each_chunk_text(connection, after, &mut |chunk, title, text| {
             self.closing.check()?;
+            let title = title.map(|title| title.get(..title.floor_char_boundary(TITLE_BYTES)).unwrap_or(title));
             bytes += text.len() + title.map_or(0, str::len);
             rows.push(Row { chunk, title: title.map(str::to_owned), text: text.to_owned() });
             if bytes >= BLOCK_BYTES {

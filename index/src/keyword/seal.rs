@@ -129,7 +129,7 @@ impl Keywords {
             return Ok(());
         }
         database.reader()?.transact(|connection| {
-            let Some(mut opened) = self.open(database.last_seq(connection)?) else { return Ok(()) };
+            let Some(mut opened) = self.open(database)? else { return Ok(()) };
             let fixed = self.writing.lock();
             self.advance(&mut opened, *fixed, (database, connection))?;
             // It may be older than what a search has taken in meanwhile.

@@ -89,6 +89,34 @@ fn each_handle_sees_what_the_other_acknowledged() {
 }
 
 #[test]
+fn what_another_process_wrote_since_a_search_began_is_not_made_anew() {
+    let place = Place::new();
+    drop(filled(&place));
+    let (here, there) = (place.open(), place.open());
+    let database = &here.upkeep.database;
+    let found = database.reader().unwrap().transact(|connection| {
+        database.last_seq(connection)?;
+        texts(&there, &["something new"]);
+        there.keywords.seal(&there.upkeep.database, true)?;
+        here.keywords.catch_up(database, connection)
+    });
+    let (found, theirs) = (found.unwrap(), there.keywords.snapshot());
+    assert_eq!((found.seq, found.generation), (theirs.seq, theirs.generation));
+    assert!(found.generation > 1 && found.on_disk() == found.views.len());
+    assert_eq!(ids(&here, "something"), ["d0"]);
+}
+
+#[test]
+fn only_the_beginning_of_an_endless_title_is_searched() {
+    let place = Place::new();
+    let c = place.create();
+    let title = format!("alpha {} omega", "é".repeat(5000));
+    c.upsert(&[document("d", Some(&title), "text")]).unwrap();
+    assert_eq!(ids(&c, "alpha"), ["d"]);
+    assert_eq!(ids(&c, "omega"), Vec::<String>::new());
+}
+
+#[test]
 fn two_handles_write_at_once() {
     let place = Place::new();
     let handles = [place.create(), place.open()];
