@@ -32,12 +32,12 @@ pub struct Fusion {
     pub vector_weight: f32,
 }
 
-/// The default suits both texts that repeat the words of a query and texts that paraphrase it: nDCG@10 on 1,190 XQuAD
-/// questions, 660 food review summaries and 99 paraphrased FAQ questions lay between 0.02 above and 0.03 below that of the
-/// best weight for each; reciprocal ranks lay 0.02 to 0.15 below.
+/// The default was chosen on 400 `XQuAD` questions, which repeat words of their paragraphs, and 99 questions to a FAQ that were
+/// written not to: nDCG@10 is 0.975 and 0.912 with it, 0.956 and 0.924 by vectors alone, 0.977 and 0.624 by words alone, and
+/// 0.973 and 0.774 by reciprocal ranks in equal parts.
 impl Default for Fusion {
     fn default() -> Self {
-        Self { method: FusionMethod::default(), vector_weight: 0.7 }
+        Self { method: FusionMethod::default(), vector_weight: 0.8 }
     }
 }
 

@@ -124,7 +124,7 @@ impl Run<'_, '_> {
         let options = &self.request.options;
         let overlap = match chunks {
             0 => None,
-            _ => Some(self.making.overlap(options.queries, NEIGHBOURS, SEED, &self.cancel)?),
+            _ => self.making.overlap(options.queries, NEIGHBOURS, SEED, &self.cancel)?,
         };
         let mut report = ReembedReport {
             collection: self.request.collection.clone(),

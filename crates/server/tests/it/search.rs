@@ -155,7 +155,7 @@ async fn every_part_of_a_search_is_checked() {
 async fn settings_are_shown_and_changed_in_part() {
     let service = reviews().await;
     let defaults =
-        json!({"mode": "hybrid", "fusion": {"method": "weighted_scores", "vector_weight": 0.7}, "rerank_depth": 20});
+        json!({"mode": "hybrid", "fusion": {"method": "weighted_scores", "vector_weight": 0.8}, "rerank_depth": 20});
     assert_eq!(service.get(SETTINGS).await.json(), defaults);
     let changed = patch(&service, &json!({"mode": "keyword", "fusion": {"vector_weight": 0.25}})).await;
     assert_eq!(changed.status, 200, "{}", changed.text());
