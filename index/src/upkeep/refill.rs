@@ -81,7 +81,8 @@ impl Upkeep {
             folder.keep();
             return Ok((made.renumbered(number), rows));
         }
+        // No other segment may be called so while this one is searched.
         folder.keep();
-        Ok((made, rows))
+        Ok((made.renumbered(number), rows))
     }
 }
