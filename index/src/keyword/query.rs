@@ -227,8 +227,8 @@ mod tests {
     #[test]
     fn the_terms_of_all_phrases_and_codes_together_are_limited() {
         let of = |query: &KeywordQuery| query.phrases.iter().chain(&query.codes).map(|p| p.0.len()).sum::<usize>();
-        let codes: String = (0..3000).map(|i| format!("a{i}-b ")).collect();
-        let phrases: String = (0..3000).map(|i| format!("\"dog number{i}\" ")).collect();
+        let codes: String = (0..3000).map(|i| format!("a{i}-b ")).collect::<Vec<_>>().concat();
+        let phrases: String = (0..3000).map(|i| format!("\"dog number{i}\" ")).collect::<Vec<_>>().concat();
         for long in ["a1_".repeat(10_000), codes, phrases, format!("\"{}\"", "dog ".repeat(5000))] {
             assert_eq!(of(&parse(&long)), MOST_TERMS);
         }
