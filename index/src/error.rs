@@ -49,14 +49,20 @@ pub enum IndexError {
     },
     /// Other vectors took the place of those that a collection was opened for.
     #[error(
-        "the collection at {} is no longer searched by the vectors of \"{model}\"; try again with its present ones",
-        path.display()
+        "the collection \"{}\" is no longer searched by the vectors of \"{model}\"; try again with its present ones",
+        collection_of(path)
     )]
     Superseded {
         /// The database file.
         path: PathBuf,
         /// The model that made the vectors of before.
         model: String,
+    },
+    /// Another file took the place of the database that was opened.
+    #[error("the database of the collection \"{}\" was replaced by another; try again", collection_of(path))]
+    Replaced {
+        /// The database file.
+        path: PathBuf,
     },
     /// Somebody makes vectors for a collection already.
     #[error("the collection \"{name}\" is being embedded anew already; wait for that, or cancel its job")]
@@ -65,7 +71,7 @@ pub enum IndexError {
         name: String,
     },
     /// Chunks came while vectors were made for all of them.
-    #[error("the collection at {} has chunks without a vector of \"{model}\"; embed them first", path.display())]
+    #[error("the collection \"{}\" has chunks without a vector of \"{model}\"; embed them first", collection_of(path))]
     Unembedded {
         /// The database file.
         path: PathBuf,
@@ -190,6 +196,7 @@ impl IndexError {
             Self::Exists { .. }
             | Self::NewerFormat { .. }
             | Self::Superseded { .. }
+            | Self::Replaced { .. }
             | Self::Busy { .. }
             | Self::Unembedded { .. } => ErrorKind::Conflict,
             Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
@@ -199,6 +206,11 @@ impl IndexError {
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }
+}
+
+/// The name of the collection whose database lies at `path`.
+pub(crate) fn collection_of(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy()
 }
 
 /// A busy database may be free later, a damaged one is damaged, a full disk is the system's.

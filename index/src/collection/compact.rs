@@ -19,7 +19,8 @@ pub struct Compaction {
     /// Bytes on disk after it.
     pub bytes_after: u64,
     /// Whether nothing that was deleted before is left in any file. False while somebody reads an older state of the
-    /// collection: then the write-ahead log is emptied once they are done.
+    /// collection: then the write-ahead log is emptied once they are done. False, too, while vectors are being made, whose
+    /// files are left alone, and while a damaged database lies beside the present one: remove that when it is of no more use.
     pub erased: bool,
 }
 
@@ -34,11 +35,12 @@ impl Collection {
         self.upkeep.compact(cancel)?;
         progress.set(1);
         cancel.check()?;
-        self.remove_unsearched_caches()?;
+        let caches_erased = self.remove_unsearched_caches()?;
         self.keywords.compact(database, cancel)?;
         self.allowed.compact()?;
         progress.set(2);
-        let erased = database.compact(cancel)?;
+        let salvages_erased = database.remove_salvages()?;
+        let erased = database.compact(cancel)? && caches_erased && salvages_erased;
         progress.set(3);
         progress.finish();
         let bytes_after = disk_bytes(&self.folder);
@@ -46,10 +48,20 @@ impl Collection {
         Ok(Compaction { bytes_before, bytes_after, erased })
     }
 
-    /// Removes caches of vectors that are not searched now: they would be made anew before they are. That of vectors that
-    /// are being made stays.
-    fn remove_unsearched_caches(&self) -> Result<()> {
-        self.remove_caches(&|state| state == Some(GenerationState::Previous) || state.is_none())
+    /// Removes caches of vectors that are not searched now: they would be made anew before they are. False when somebody is
+    /// making vectors: then those stay.
+    fn remove_unsearched_caches(&self) -> Result<bool> {
+        let lock = match self.reembed_lock() {
+            Ok(lock) => Some(lock),
+            Err(IndexError::Busy { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        self.remove_caches(&|state| match state {
+            Some(GenerationState::Current) => false,
+            Some(GenerationState::Building) => lock.is_some(),
+            Some(GenerationState::Previous) | None => true,
+        })?;
+        Ok(lock.is_some())
     }
 
     /// Removes what interrupted or dropped generations of vectors left.

@@ -23,7 +23,6 @@ pub use self::allowed::{FilterExplain, FilterStrategy, UnknownKey};
 pub use self::compact::Compaction;
 pub use self::info::CollectionInfo;
 pub(crate) use self::info::info;
-use self::info::{FileIdentity, file_identity};
 pub use self::memory::IndexMemory;
 pub use self::rank::{RankOutcome, RankParams, RankQuery, RankedDocument};
 pub use self::reembed::{Overlap, Reembedding};
@@ -43,8 +42,6 @@ const SEARCH_ATTEMPTS: usize = 4;
 pub struct Collection {
     name: String,
     folder: PathBuf,
-    /// Which file the database was when it was opened.
-    file: Option<FileIdentity>,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) allowed: AllowedCache,
     pub(crate) keywords: Arc<Keywords>,
@@ -62,11 +59,9 @@ impl Collection {
         let allowed = AllowedCache::new(folder, &upkeep);
         let keywords = Arc::new(Keywords::new(folder, &upkeep.database.identity().id));
         let (name, folder) = (name.to_owned(), folder.to_path_buf());
-        let file = file_identity(&folder.join(DATABASE_FILE));
         let collection = Self {
             name,
             folder,
-            file,
             upkeep,
             allowed,
             keywords,
@@ -227,7 +222,7 @@ impl Collection {
 
     /// Whether the database now in `folder` is the one that is open here.
     pub(crate) fn is_at(&self, folder: &Path) -> bool {
-        file_identity(&folder.join(DATABASE_FILE)).is_some_and(|found| Some(found) == self.file)
+        self.upkeep.database.is_at(&folder.join(DATABASE_FILE))
     }
 
     /// Stops background work and refuses all further use.

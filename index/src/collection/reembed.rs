@@ -83,7 +83,8 @@ impl Collection {
         Ok(dropped)
     }
 
-    fn reembed_lock(&self) -> Result<File> {
+    /// Proof that nobody else makes vectors; `Conflict` while somebody does.
+    pub(super) fn reembed_lock(&self) -> Result<File> {
         let path = self.folder.join(LOCK_FILE);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(IndexError::io("open", &path))?;
@@ -148,11 +149,9 @@ impl Reembedding {
 
     /// Compares the `k` nearest neighbours of `queries` chunks among the vectors that are searched and among those that
     /// [`prepare`](Self::prepare) made ready, each by the chunk's own vector there. The chunks are drawn by `seed`; every
-    /// vector is compared.
-    pub fn overlap(&self, queries: usize, k: usize, seed: u64, cancel: &CancelToken) -> Result<Overlap> {
-        let Some(made) = self.ready.lock().clone() else {
-            return Err(IndexError::internal("vectors were compared before they were ready"));
-        };
+    /// vector is compared. `None` while no vectors are ready, as when chunks came each time that they were prepared.
+    pub fn overlap(&self, queries: usize, k: usize, seed: u64, cancel: &CancelToken) -> Result<Option<Overlap>> {
+        let Some(made) = self.ready.lock().clone() else { return Ok(None) };
         let old = self.searched.upkeep.catch_up_now()?;
         let chunks = self.made.unordered_chunks()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -175,7 +174,7 @@ impl Reembedding {
             }
         }
         let mean = if compared == 0 { 1.0 } else { sum / compared as f64 };
-        Ok(Overlap { queries: compared, k, mean, lowest })
+        Ok(Some(Overlap { queries: compared, k, mean, lowest }))
     }
 
     /// Makes these vectors those that are searched, in one step, and keeps those of before. Whoever has the collection open

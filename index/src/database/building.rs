@@ -176,13 +176,15 @@ impl Database {
         })
     }
 
-    /// Drops the vectors that were searched before the current ones; false when there are none.
+    /// Drops the vectors of every generation but the current one; false when there are none. Nobody may be making vectors.
     pub(crate) fn drop_previous(&self) -> Result<bool> {
         self.transact(|connection| {
             let all = generations::all(connection, &self.path)?;
-            let Some(previous) = all.iter().find(|g| g.state == GenerationState::Previous) else { return Ok(false) };
-            drop_generation(connection, previous.number).map_err(self.failed("drop vectors of"))?;
-            Ok(true)
+            let others = || all.iter().filter(|g| g.state != GenerationState::Current);
+            for other in others() {
+                drop_generation(connection, other.number).map_err(self.failed("drop vectors of"))?;
+            }
+            Ok(others().next().is_some())
         })
     }
 

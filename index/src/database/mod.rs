@@ -5,8 +5,10 @@ mod building;
 mod changes;
 mod compact;
 mod generations;
+mod identity;
 mod migrate;
 mod read;
+mod replace;
 mod salvage;
 mod schema;
 mod settings;
@@ -29,6 +31,7 @@ pub(crate) use salvage::{check, salvage};
 pub(crate) use schema::cache_folder;
 pub use write::{NewChunk, NewDocument, UpsertOutcome};
 
+use self::identity::{FileIdentity, file_identity};
 use self::schema::{APPLICATION_ID, FORMAT, embeddings_table};
 use crate::{IndexError, Result};
 
@@ -56,6 +59,8 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Database {
     path: PathBuf,
+    /// Which file lay there when it was opened.
+    file: Option<FileIdentity>,
     identity: Identity,
     /// The table of the generation's vectors.
     embeddings: String,
@@ -80,28 +85,38 @@ impl Database {
     /// Opens the database at `path`, which must exist and have a format known here, for the vectors that are searched. One
     /// of an older format is brought up to the present one.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = file_identity(path);
         let mut writer = connect(path)?;
         if read_format(&writer, path)? < FORMAT {
             migrate::migrate(&mut writer, path)?;
         }
-        Self::of_generation(path, writer, GenerationState::Current)
+        Self::of_generation((path, file), writer, GenerationState::Current)
     }
 
     /// Opens the database at `path` for the vectors that are being made.
     pub(crate) fn open_building(path: &Path) -> Result<Self> {
-        Self::of_generation(path, connect(path)?, GenerationState::Building)
+        Self::of_generation((path, file_identity(path)), connect(path)?, GenerationState::Building)
     }
 
-    fn of_generation(path: &Path, writer: Connection, serves: GenerationState) -> Result<Self> {
+    fn of_generation(
+        (path, file): (&Path, Option<FileIdentity>),
+        writer: Connection,
+        serves: GenerationState,
+    ) -> Result<Self> {
         let identity = read_identity(&writer, path, serves)?;
         let embeddings = embeddings_table(identity.generation);
         let (path, writer, readers) = (path.to_path_buf(), Mutex::new(writer), Mutex::default());
-        Ok(Self { path, identity, embeddings, serves, writer, readers })
+        Ok(Self { path, file, identity, embeddings, serves, writer, readers })
     }
 
     /// What the collection is.
     pub(crate) fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Whether the file at `path` is the one that is open here.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        file_identity(path).is_some_and(|found| Some(found) == self.file)
     }
 
     /// A connection to read with; any number of them at once.
@@ -135,9 +150,16 @@ impl Database {
     }
 
     /// Runs `body` in one write transaction. It is durable once this returns `Ok`.
+    ///
+    /// # Errors
+    /// `Conflict` when another file took the database's place, and when other vectors than this was opened for are searched.
     fn transact<T>(&self, body: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut writer = self.writer();
         let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(self.failed("write to"))?;
+        // Whoever replaces the file holds this lock until it is done, so from here on the file stays where it is.
+        if !self.is_at(&self.path) {
+            return Err(IndexError::Replaced { path: self.path.clone() });
+        }
         self.check_generation(&tx)?;
         let value = body(&tx)?;
         tx.commit().map_err(self.failed("commit to"))?;

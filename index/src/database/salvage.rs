@@ -4,15 +4,15 @@
 //! left are halved until the rows that cannot be read stand alone, so one damaged page costs the rows on it and no others.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anser_core::{Attributes, ChunkId, DocumentId, storage};
-use rusqlite::{Connection, OpenFlags, Row, params};
+use anser_core::{Attributes, ChunkId, DocumentId};
+use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::generations::{self, FIRST_GENERATION, State};
+use super::replace::{FRESH, beside, put_in_place, remove_with_log, write_lock};
 use super::schema::{self, embeddings_table};
 use super::{Generation, configure, read_format};
 use crate::ann::from_blob;
@@ -36,7 +36,8 @@ pub struct DatabaseCheck {
     pub faults: Vec<String>,
 }
 
-/// What could be saved of a damaged database.
+/// What could be saved of a damaged database. Of vectors these are the searched ones: those that were searched before, or were
+/// being made, would lack some after the damage, so they are left out and can be made anew.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Salvage {
     /// Documents saved with all their chunks.
@@ -101,14 +102,17 @@ fn look(connection: &Connection, faults: &mut Vec<String>) -> rusqlite::Result<(
 }
 
 /// Writes every row of the database at `path` that can be read into a fresh one that takes its place. The damaged file keeps
-/// lying beside it unless `keep` says otherwise. Nobody else may have it open.
+/// lying beside it unless `keep` says otherwise. Nobody else may have it open; whoever still wants to write to it waits, and
+/// then learns that it was replaced.
 ///
 /// # Errors
-/// `Corrupt` when it cannot be read who makes its vectors: then nothing is changed.
+/// `Corrupt` when it cannot be read who makes its vectors, `Overloaded` while somebody writes to it, `Io` when the fresh one
+/// cannot be written: then nothing is changed.
 pub(crate) fn salvage(path: &Path, keep: bool) -> Result<Salvage> {
     let damaged = open(path).map_err(IndexError::database("open the database", path))?;
     let format = read_format(&damaged, path)?;
-    let fresh = beside(path, "salvaged");
+    let _lock = write_lock(path)?;
+    let fresh = beside(path, FRESH);
     let written = Rescue { from: &damaged, path, format }.write(&fresh);
     drop(damaged);
     match written {
@@ -138,7 +142,7 @@ struct Rescue<'a> {
 
 impl Rescue<'_> {
     fn write(&self, fresh: &Path) -> Result<Salvage> {
-        let generations = self.generations()?;
+        let generation = self.generation()?;
         let failed = || IndexError::database("write to", fresh);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let to = Connection::open_with_flags(fresh, flags).map_err(failed())?;
@@ -148,29 +152,24 @@ impl Rescue<'_> {
         let created = created.unwrap_or_else(|| OffsetDateTime::now_utc().unix_timestamp());
         // Another id than before: whatever was cached of the damaged database is not trusted.
         schema::fill(&to, &uuid::Uuid::now_v7().to_string(), created).map_err(failed())?;
-        for generation in &generations {
-            to.execute(
-                "INSERT INTO generations (number, embedder, state, created_at, sealed_seq) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![
-                    generation.number,
-                    generations::to_json(&generation.embedder)?,
-                    generation.state,
-                    generation.created_at.unix_timestamp(),
-                    generation.sealed_seq
-                ],
-            )
-            .and_then(|_| to.execute_batch(&schema::create_embeddings(generation.number)))
-            .and_then(|()| match generation.state {
-                State::Current => generations::note_searched(&to, generation.number),
-                State::Building | State::Previous => Ok(()),
-            })
-            .map_err(failed())?;
-        }
+        to.execute(
+            "INSERT INTO generations (number, embedder, state, created_at, sealed_seq) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                generation.number,
+                generations::to_json(&generation.embedder)?,
+                generation.state,
+                generation.created_at.unix_timestamp(),
+                generation.sealed_seq
+            ],
+        )
+        .and_then(|_| to.execute_batch(&schema::create_embeddings(generation.number)))
+        .and_then(|()| generations::note_searched(&to, generation.number))
+        .map_err(failed())?;
         let settings = "SELECT value FROM meta WHERE key = 'search_settings'";
         if let Ok(settings) = self.from.query_row(settings, [], |row| row.get::<_, String>(0)) {
             to.execute("INSERT INTO meta VALUES ('search_settings', ?1)", [settings]).map_err(failed())?;
         }
-        let saved = self.rows(&to, &generations).map_err(failed())?;
+        let saved = self.rows(&to, &generation).map_err(failed())?;
         self.sequences(&to).map_err(failed())?;
         to.execute_batch("COMMIT").map_err(failed())?;
         to.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed())?;
@@ -178,8 +177,8 @@ impl Rescue<'_> {
         Ok(saved)
     }
 
-    /// Whose vectors there are: without knowing that, none of them is of use.
-    fn generations(&self) -> Result<Vec<Generation>> {
+    /// Whose vectors are searched: without knowing that, none of them is of use.
+    fn generation(&self) -> Result<Generation> {
         let hopeless = |reason: &dyn std::fmt::Display| {
             let what = format!("database {}", self.path.display());
             IndexError::corrupt(
@@ -188,65 +187,49 @@ impl Rescue<'_> {
             )
         };
         if self.format > 1 {
-            let noted = |reason: &dyn std::fmt::Display| {
-                generations::noted_searched(self.from).map(|found| vec![found]).ok_or_else(|| hopeless(reason))
+            let noted =
+                |reason: &dyn std::fmt::Display| generations::noted_searched(self.from).ok_or_else(|| hopeless(reason));
+            return match generations::all(self.from, self.path) {
+                Ok(found) => match found.into_iter().find(|generation| generation.state == State::Current) {
+                    Some(current) => Ok(current),
+                    None => noted(&"none are searched"),
+                },
+                Err(_) => noted(&"their table is damaged"),
             };
-            let mut found = match generations::all(self.from, self.path) {
-                Ok(found) if found.iter().any(|generation| generation.state == State::Current) => found,
-                Ok(_) => noted(&"none are searched")?,
-                Err(_) => noted(&"their table is damaged")?,
-            };
-            // Half-made vectors are made anew rather than saved.
-            found.retain(|generation| generation.state != State::Building);
-            return Ok(found);
         }
         let sql = "SELECT value FROM meta WHERE key = 'embedder'";
         let embedder: String = self.from.query_row(sql, [], |row| row.get(0)).map_err(|e| hopeless(&e))?;
         let embedder = serde_json::from_str(&embedder).map_err(|e| hopeless(&e))?;
         let created_at = OffsetDateTime::now_utc();
-        Ok(vec![Generation {
-            number: FIRST_GENERATION,
-            embedder,
-            state: State::Current,
-            created_at,
-            sealed_seq: Some(0),
-        }])
+        Ok(Generation { number: FIRST_GENERATION, embedder, state: State::Current, created_at, sealed_seq: Some(0) })
     }
 
-    fn rows(&self, to: &Connection, generations: &[Generation]) -> rusqlite::Result<Salvage> {
+    fn rows(&self, to: &Connection, generation: &Generation) -> rusqlite::Result<Salvage> {
+        // Vectors first: a chunk without one cannot be searched.
+        let mut embedded: HashSet<i64> = HashSet::new();
+        let saved_in = embeddings_table(generation.number);
+        let (table, column) = match self.format {
+            1 => ("chunks", "embedding"),
+            _ => (saved_in.as_str(), "vector"),
+        };
+        let insert = format!("INSERT OR IGNORE INTO {saved_in} (chunk_id, vector) VALUES (?1, ?2)");
+        let dimension = generation.embedder.dimension;
+        let unreadable_chunks = self.each(table, "chunk_id", column, to, &mut |row| {
+            let (id, blob): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let kept = from_blob(ChunkId(id as u64), &blob, dimension).is_ok() && add(to, &insert, params![id, blob])?;
+            if kept {
+                embedded.insert(id);
+            }
+            Ok(kept)
+        })?;
         let mut saved = Salvage {
             documents: 0,
             incomplete: 0,
             chunks: 0,
             unreadable_documents: 0,
-            unreadable_chunks: 0,
+            unreadable_chunks,
             damaged: None,
         };
-        // Vectors first: a chunk without one cannot be searched.
-        let mut embedded: HashSet<i64> = HashSet::new();
-        for generation in generations {
-            let (table, column) = match self.format {
-                1 => ("chunks".to_owned(), "embedding"),
-                _ => (embeddings_table(generation.number), "vector"),
-            };
-            let insert =
-                format!("INSERT INTO {} (chunk_id, vector) VALUES (?1, ?2)", embeddings_table(generation.number));
-            let dimension = generation.embedder.dimension;
-            let lost = self.each(&table, "chunk_id", column, to, &mut |row| {
-                let (id, blob): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                if from_blob(ChunkId(id as u64), &blob, dimension).is_err() {
-                    return Ok(false);
-                }
-                to.prepare_cached(&insert)?.execute(params![id, blob])?;
-                if generation.state == State::Current {
-                    embedded.insert(id);
-                }
-                Ok(true)
-            })?;
-            if generation.state == State::Current {
-                saved.unreadable_chunks += lost;
-            }
-        }
         let mut texts: HashMap<i64, usize> = HashMap::new();
         let columns = "id, title, text, attributes, fingerprint";
         saved.unreadable_documents = self.each("documents", "key", columns, to, &mut |row| {
@@ -258,17 +241,14 @@ impl Rescue<'_> {
             let insert = "INSERT OR IGNORE INTO documents (key, id, title, text, attributes, fingerprint) \
                           VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let row = params![key, id, title, text, attributes, fingerprint];
-            let kept = to.prepare_cached(insert)?.execute(row)? == 1;
+            let kept = add(to, insert, row)?;
             if kept {
                 texts.insert(key, text.len());
             }
             Ok(kept)
         })?;
         self.chunks(to, &embedded, &texts, &mut saved)?;
-        for generation in generations {
-            let table = embeddings_table(generation.number);
-            to.execute(&format!("DELETE FROM {table} WHERE chunk_id NOT IN (SELECT chunk_id FROM chunks)"), [])?;
-        }
+        to.execute(&format!("DELETE FROM {saved_in} WHERE chunk_id NOT IN (SELECT chunk_id FROM chunks)"), [])?;
         saved.documents = to.query_row("SELECT count(*) FROM documents", [], |row| row.get::<_, i64>(0))? as u64;
         saved.documents -= saved.incomplete;
         Ok(saved)
@@ -298,7 +278,7 @@ impl Rescue<'_> {
             let insert = "INSERT OR IGNORE INTO chunks (chunk_id, document, ordinal, span_start, span_end, tokens, text) \
                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
             let row = params![id, document, ordinal, start, end, tokens, text];
-            if to.prepare_cached(insert)?.execute(row)? == 0 {
+            if !add(to, insert, row)? {
                 return Ok(false);
             }
             saved.chunks += 1;
@@ -321,14 +301,14 @@ impl Rescue<'_> {
     }
 
     /// Shows `take` every row of a table that can be read, its key first, and counts keys of rows that cannot be read or that
-    /// `take` refuses. Errors of writing are passed on.
+    /// `take` refuses. Errors of the fresh database end it.
     fn each(
         &self,
         table: &str,
         key: &str,
         columns: &str,
         to: &Connection,
-        take: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<bool>,
+        take: &mut dyn FnMut(&Row<'_>) -> Taken,
     ) -> rusqlite::Result<u64> {
         let sql =
             format!("SELECT {key}, {columns} FROM {table} NOT INDEXED WHERE {key} BETWEEN ?1 AND ?2 ORDER BY {key}");
@@ -341,20 +321,21 @@ impl Rescue<'_> {
                 tracing::warn!(table, "the rest of the table is given up");
                 return Ok(lost + (high - low + 1) as u64);
             }
-            let mut read = || -> rusqlite::Result<()> {
+            let mut read = || -> std::result::Result<(), Failure> {
                 let mut select = self.from.prepare_cached(&sql)?;
                 let mut found = select.query([low, high])?;
                 while let Some(row) = found.next()? {
                     let at: i64 = row.get(0)?;
                     match take(row) {
                         Ok(true) => {}
-                        Err(e) if is_of_writing(&e) => return Err(e),
-                        Ok(false) | Err(_) => lost += 1,
+                        Err(e @ Failure::Write(_)) => return Err(e),
+                        Ok(false) | Err(Failure::Read) => lost += 1,
                     }
-                    low = at + 1;
+                    // Damaged pages may show a key of before once more.
+                    low = low.max(at.saturating_add(1));
                     rows += 1;
                     if rows % BATCH == 0 {
-                        to.execute_batch("COMMIT; BEGIN")?;
+                        to.execute_batch("COMMIT; BEGIN").map_err(Failure::Write)?;
                     }
                 }
                 low = high + 1;
@@ -362,9 +343,9 @@ impl Rescue<'_> {
             };
             match read() {
                 Ok(()) => {}
-                Err(e) if is_of_writing(&e) => return Err(e),
-                Err(_) if low >= high => lost += 1,
-                Err(_) => {
+                Err(Failure::Write(e)) => return Err(e),
+                Err(Failure::Read) if low >= high => lost += 1,
+                Err(Failure::Read) => {
                     let middle = low + (high - low) / 2;
                     open.push((middle + 1, high));
                     open.push((low, middle));
@@ -414,55 +395,62 @@ fn misses_end(to: &Connection, key: i64, length: usize) -> rusqlite::Result<bool
     Ok((end.max(0) as usize) < length)
 }
 
-/// Whether an error is of the fresh database and not of the damaged one.
-fn is_of_writing(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode as C;
-    matches!(
-        error.sqlite_error_code(),
-        Some(C::DiskFull | C::ReadOnly | C::PermissionDenied | C::ConstraintViolation | C::OutOfMemory)
-    )
+/// Whose failure it is.
+#[derive(Debug)]
+enum Failure {
+    /// The damaged database's, which costs what was read.
+    Read,
+    /// The fresh one's, which ends the salvage.
+    Write(rusqlite::Error),
 }
 
-/// A name beside `path` that is free.
-fn beside(path: &Path, what: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!("{name}.{what}-{}", uuid::Uuid::now_v7()))
-}
+/// Whether a row was saved.
+type Taken = std::result::Result<bool, Failure>;
 
-/// The write-ahead log and its index beside a database.
-fn companions(path: &Path) -> [PathBuf; 2] {
-    ["-wal", "-shm"].map(|end| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    })
-}
-
-fn remove_with_log(path: &Path) {
-    for file in companions(path).iter().map(PathBuf::as_path).chain([path]) {
-        let _ = fs::remove_file(file);
+impl From<rusqlite::Error> for Failure {
+    fn from(_: rusqlite::Error) -> Self {
+        Self::Read
     }
 }
 
-/// Puts `fresh` in the place of the damaged database, which is kept under another name if `keep` says so.
-fn put_in_place(path: &Path, fresh: &Path, keep: bool) -> Result<Option<PathBuf>> {
-    let kept = keep.then(|| beside(path, "damaged"));
-    let [log, index] = companions(path);
-    if let Some(kept) = &kept {
-        fs::hard_link(path, kept).map_err(IndexError::io("keep the damaged file as", kept))?;
-        if log.is_file() {
-            let [kept_log, _] = companions(kept);
-            fs::hard_link(&log, &kept_log).map_err(IndexError::io("keep the damaged file as", &kept_log))?;
+/// Runs `insert` on the fresh database; false for a row that it refuses.
+fn add(to: &Connection, insert: &str, row: impl Params) -> Taken {
+    match to.prepare_cached(insert).and_then(|mut insert| insert.execute(row)) {
+        Ok(changed) => Ok(changed == 1),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) => Ok(false),
+        Err(e) => Err(Failure::Write(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_database_that_is_full_ends_the_salvage() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("collection.sqlite");
+        let (from, to) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
+        let table = "CREATE TABLE chunks (chunk_id INTEGER PRIMARY KEY AUTOINCREMENT, text BLOB NOT NULL)";
+        for connection in [&from, &to] {
+            connection.execute_batch(table).unwrap();
         }
-    }
-    // A log that outlived its database would be taken for the fresh one's.
-    for file in [&log, &index] {
-        match fs::remove_file(file) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(IndexError::io("remove", file)(e)),
-            _ => {}
+        for _ in 0..40 {
+            from.execute("INSERT INTO chunks (text) VALUES (zeroblob(50000))", []).unwrap();
         }
+        to.execute_batch("PRAGMA max_page_count = 100; BEGIN").unwrap();
+        let rescue = Rescue { from: &from, path: &path, format: 2 };
+        let insert = "INSERT OR IGNORE INTO chunks (chunk_id, text) VALUES (?1, ?2)";
+        let mut seen = 0;
+        let ended = rescue.each("chunks", "chunk_id", "text", &to, &mut |row| {
+            seen += 1;
+            add(&to, insert, params![row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?])
+        });
+        let full = ended.unwrap_err();
+        assert_eq!(full.sqlite_error_code(), Some(rusqlite::ErrorCode::DiskFull), "{full}");
+        assert!((1..40).contains(&seen));
+        // A row that comes twice, or that the table refuses, is no such failure.
+        let add = |row: (i64, Option<&str>)| add(&from, insert, row).unwrap();
+        assert!(!add((1, Some("again"))) && !add((99, None)) && add((99, Some("new"))));
     }
-    fs::rename(fresh, path).map_err(IndexError::io("replace", path))?;
-    storage::sync_folder(storage::folder_of(path))?;
-    Ok(kept)
 }

@@ -103,6 +103,45 @@ fn vectors_of_other_generations_go_too() {
 }
 
 #[test]
+fn half_made_vectors_go_unless_they_are_being_made() {
+    let place = Place::new();
+    let store = place.store();
+    let collection = filled(&store, DIMENSION, &long(0..600));
+    let other = anser_core::EmbedderInfo { fingerprint: "other".into(), ..embedder(DIMENSION) };
+    let making = collection.reembed(&other).unwrap();
+    let chunks = making.next(1000).unwrap();
+    let vectors: Vec<_> = chunks.iter().map(|c| (c.id, direction(&mut rng(10_000 + c.id.0), DIMENSION))).collect();
+    making.store(&vectors).unwrap();
+    making.prepare(&CancelToken::new()).unwrap();
+    let gone = collection.chunks(&id("canary-3-id")).unwrap()[0].id.0;
+    let bytes: Vec<u8> =
+        direction(&mut rng(10_000 + gone), DIMENSION).as_slice().iter().flat_map(|v| v.to_le_bytes()).collect();
+    collection.delete(&[id("canary-3-id")]).unwrap();
+    assert!(!compact(&collection).erased);
+    assert!(!found(&place, &bytes).is_empty(), "its files are in use");
+    drop(making);
+    assert!(compact(&collection).erased);
+    assert_eq!(found(&place, &bytes), Vec::<String>::new());
+    assert!(collection.drop_previous().unwrap(), "what was begun goes, too");
+    assert_eq!(collection.generations().unwrap().len(), 1);
+    assert!(!collection.drop_previous().unwrap());
+}
+
+#[test]
+fn copies_that_a_salvage_left_go_and_a_damaged_database_is_told_of() {
+    let place = Place::new();
+    let collection = filled(&place.store(), DIMENSION, &long(0..20));
+    let beside = |end: &str| place.folder("c").join(format!("collection.sqlite.{end}"));
+    for end in ["salvaged-1", "salvaged-1-wal", "damaged-2"] {
+        fs::write(beside(end), "texts").unwrap();
+    }
+    assert!(!compact(&collection).erased);
+    assert!(!beside("salvaged-1").exists() && !beside("salvaged-1-wal").exists() && beside("damaged-2").exists());
+    fs::remove_file(beside("damaged-2")).unwrap();
+    assert!(compact(&collection).erased);
+}
+
+#[test]
 fn a_cancelled_compaction_changes_nothing_that_counts() {
     let place = Place::new();
     let collection = filled(&place.store(), DIMENSION, &long(0..300));

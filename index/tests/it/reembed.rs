@@ -61,8 +61,9 @@ fn another_model_takes_over_in_one_step() {
     while step(&making, 100) {
         assert_eq!(collection.search(&direction(&mut rng(1), OLD), &SearchParams::new(3)).unwrap().hits.len(), 3);
     }
+    assert_eq!(making.overlap(20, 10, 1, &CancelToken::new()).unwrap(), None, "nothing is ready yet");
     assert!(making.prepare(&CancelToken::new()).unwrap());
-    let overlap = making.overlap(20, 10, 1, &CancelToken::new()).unwrap();
+    let overlap = making.overlap(20, 10, 1, &CancelToken::new()).unwrap().unwrap();
     assert_eq!((overlap.queries, overlap.k), (20, 10));
     assert!(overlap.mean < 0.5, "the vectors have nothing to do with each other: {overlap:?}");
     assert_eq!(theirs_before.embedder().dimension, OLD);
@@ -71,6 +72,8 @@ fn another_model_takes_over_in_one_step() {
     for stale in [&collection, &theirs_before] {
         let error = stale.search(&direction(&mut rng(1), OLD), &SearchParams::new(3)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        let said = error.to_string();
+        assert!(said.contains("collection \"c\"") && !said.contains("sqlite"), "{said}");
         assert_eq!(stale.upsert(&documents(9, 1, OLD)).unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(stale.delete(&[id("d0")]).unwrap_err().kind(), ErrorKind::Conflict);
     }

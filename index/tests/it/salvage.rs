@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use anser_core::ErrorKind;
-use anser_index::{IndexError, SearchParams};
+use anser_core::{EmbedderInfo, ErrorKind};
+use anser_index::{GenerationState, IndexError, SearchParams};
 use rand::Rng;
 
 use crate::support::{Place, answers, direction, document, documents, filled, id, rng};
@@ -70,6 +70,53 @@ fn a_sound_collection_is_saved_whole() {
             .count(),
         0
     );
+}
+
+#[test]
+fn who_writes_meanwhile_is_refused_and_nobody_writes_to_a_file_that_was_replaced() {
+    let place = Place::new();
+    let (_, path) = closed(&place);
+    let (ours, theirs) = (place.store(), place.store());
+    let collection = theirs.get("c").unwrap();
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(ours.salvage("c", true).unwrap_err().kind(), ErrorKind::Overloaded);
+    writer.execute_batch("ROLLBACK").unwrap();
+    drop(writer);
+    let lies_beside = |what: &str| {
+        let names = fs::read_dir(path.parent().unwrap()).unwrap();
+        names.filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().contains(what)).count()
+    };
+    assert_eq!((lies_beside("salvaged"), lies_beside("damaged")), (0, 0));
+    ours.salvage("c", true).unwrap();
+    let new = &documents(5, 401, DIMENSION)[400..];
+    let refused = collection.upsert(new).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    assert!(refused.to_string().contains("collection \"c\""), "{refused}");
+    theirs.get("c").unwrap().upsert(new).unwrap();
+    assert_eq!(ours.get("c").unwrap().chunks(&id("d400")).unwrap().len(), 1);
+}
+
+#[test]
+fn only_the_vectors_that_are_searched_are_saved() {
+    let place = Place::new();
+    closed(&place);
+    let store = place.store();
+    let collection = store.get("c").unwrap();
+    let other = EmbedderInfo { fingerprint: "other".into(), ..collection.embedder().clone() };
+    let making = collection.reembed(&other).unwrap();
+    let chunks = making.next(1000).unwrap();
+    let vectors: Vec<_> = chunks.iter().map(|chunk| (chunk.id, direction(&mut rng(chunk.id.0), DIMENSION))).collect();
+    making.store(&vectors).unwrap();
+    assert!(making.swap().unwrap());
+    drop((making, collection));
+    let saved = store.salvage("c", false).unwrap();
+    assert_eq!((saved.documents, saved.chunks, saved.unreadable_chunks), (398, 796, 0));
+    let collection = store.get("c").unwrap();
+    let left: Vec<_> = collection.generations().unwrap().into_iter().map(|g| (g.number, g.state)).collect();
+    assert_eq!(left, [(2, GenerationState::Current)]);
+    assert_eq!(collection.embedder(), &other);
+    assert_eq!(collection.search(&direction(&mut rng(1), DIMENSION), &SearchParams::new(5)).unwrap().hits.len(), 5);
 }
 
 #[test]
