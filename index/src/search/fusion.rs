@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn equal_scores_go_by_id() {
-        let found = fused(&[(9, 0.5)], &[(4, 1.0)], Fusion::default());
+        let even = Fusion { vector_weight: 0.5, ..Fusion::default() };
+        let found = fused(&[(9, 0.5)], &[(4, 1.0)], even);
         assert_eq!(found, [(4, 0.5), (9, 0.5)]);
     }
 
