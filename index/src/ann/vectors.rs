@@ -173,17 +173,21 @@ pub(crate) fn to_blob(embedding: &Embedding) -> Vec<u8> {
     embedding.as_slice().iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
+/// What to do about a vector that the database holds and that is none.
+const REPAIR: &str = "its database is damaged: `anser doctor --repair` looks for more and saves what can be read";
+
 /// Reads what [`to_blob`] wrote; checks dimension, finiteness and norm.
 pub(crate) fn from_blob(chunk: ChunkId, blob: &[u8], dimension: usize) -> Result<Embedding> {
     let (numbers, rest) = blob.as_chunks::<4>();
     if !rest.is_empty() || numbers.len() != dimension {
         return Err(IndexError::corrupt(
             format!("vector of chunk {chunk}"),
-            format!("it has {} bytes where {dimension} numbers of 4 bytes belong", blob.len()),
+            format!("it has {} bytes where {dimension} numbers of 4 bytes belong; {REPAIR}", blob.len()),
         ));
     }
     let values = numbers.iter().map(|n| f32::from_le_bytes(*n)).collect();
-    Embedding::from_unit(values).map_err(|e| IndexError::corrupt(format!("vector of chunk {chunk}"), e))
+    Embedding::from_unit(values)
+        .map_err(|e| IndexError::corrupt(format!("vector of chunk {chunk}"), format!("{e}; {REPAIR}")))
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use crate::terminal::Terminal;
 const DATABASE_FILE: &str = "collection.sqlite";
 /// Faults of one collection that are shown to people; machines get them all.
 const SHOWN_FAULTS: usize = 5;
+/// Characters of a fault that are shown.
+const FAULT_CHARS: usize = 120;
 
 /// The part of `anser doctor` that looks into collections.
 #[derive(Debug, Args)]
@@ -115,16 +117,17 @@ impl RepairArgs {
         looked.action = Action::Left;
         if !terminal.is_json() {
             terminal.line(format!("{} is damaged: {}", terminal.bold(&looked.collection), looked.database))?;
-            for fault in looked.faults.iter().take(SHOWN_FAULTS) {
+            let faults = distinct_lines(&looked.faults);
+            for fault in faults.iter().take(SHOWN_FAULTS) {
                 terminal.line(format!("  {fault}"))?;
             }
-            if looked.faults.len() > SHOWN_FAULTS {
-                terminal.line(format!("  and {} faults more", looked.faults.len() - SHOWN_FAULTS))?;
+            if faults.len() > SHOWN_FAULTS {
+                terminal.line(format!("  and {} faults more; --json has all of them", faults.len() - SHOWN_FAULTS))?;
             }
         }
         match self.choose(&looked.collection, repair)? {
             Repair::Salvage => {
-                let saved = store.salvage(&looked.collection, true).map_err(failed)?;
+                let saved = store.salvage(&looked.collection, true).map_err(|e| unsaved(&looked.collection, e))?;
                 if !terminal.is_json() {
                     terminal.line(told(&saved))?;
                 }
@@ -215,6 +218,24 @@ pub(crate) fn unreadable(data: &DataDir) -> Result<Vec<(String, String)>, Failur
         }
     }
     Ok(found)
+}
+
+/// Every fault once and on one line: the database tells of a damaged page in as many lines as it has cells.
+fn distinct_lines(faults: &[String]) -> Vec<String> {
+    let mut seen = std::collections::HashSet::new();
+    let lines = faults.iter().flat_map(|fault| fault.lines()).map(|line| anser_core::excerpt(line.trim(), FAULT_CHARS));
+    lines.filter(|line| !line.is_empty() && seen.insert(line.clone())).collect()
+}
+
+/// Why nothing was saved, and what is left to do where nothing can be.
+fn unsaved(collection: &str, error: IndexError) -> Failure {
+    match error {
+        IndexError::Damaged { .. } | IndexError::Corrupt { .. } => Failure::failed(format!(
+            "nothing of \"{collection}\" can be read any more; `anser doctor --repair delete --collection {collection}` removes \
+             it, so that it can be ingested again or a backup be put in its place"
+        )),
+        other => failed(other),
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

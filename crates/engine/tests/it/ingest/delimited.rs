@@ -136,10 +136,15 @@ fn a_huge_line_is_skipped_within_bounded_memory() {
     assert_eq!((report.inserted, report.rejected), (1, 1));
     assert!(report.errors[0].message.contains("more than the limit of 5 KiB"), "{:?}", report.errors);
 
-    let titled = ["id,title,text
-1,", &"t".repeat(5000), ",a text
+    let titled = [
+        "id,title,text
+1,",
+        &"t".repeat(5000),
+        ",a text
 2,short,another
-"].concat();
+",
+    ]
+    .concat();
     let report = Bench::new().file("c.csv", &titled).unwrap();
     assert_eq!((report.inserted, report.rejected), (1, 1));
     assert!(report.errors[0].message.contains("the title has 5000 bytes"), "{:?}", report.errors);
