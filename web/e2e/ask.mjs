@@ -59,8 +59,11 @@ try {
   await page.getByLabel("Only where").fill("score <= 3");
   await page.getByLabel("One hit for each").fill("product");
   await page.getByLabel("Query").fill("coffee");
+  const answered = page.waitForResponse((response) => response.url().endsWith("/search"));
   await page.getByRole("button", { name: "Search", exact: true }).click();
-  await page.locator(".hit header small", { hasText: "BM25" }).first().waitFor({ timeout: 60_000 });
+  const wanted = (await (await answered).json()).hits.length;
+  await page.waitForFunction((count) => document.querySelectorAll(".hit").length === count, wanted);
+  assert.match(await page.locator(".hit header small").first().innerText(), /BM25/);
   const products = (await page.locator(".hit").allInnerTexts()).map((text) => /product: ([^·\n]*)/.exec(text)?.[1]?.trim());
   assert.ok(products.length > 0 && new Set(products).size === products.length, `each product once: ${products}`);
 

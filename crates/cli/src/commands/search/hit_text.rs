@@ -15,13 +15,16 @@ pub(super) fn marked_snippet(terminal: &Terminal, text: &str, marked: &[ByteSpan
     let mut shown: Vec<String> = Vec::new();
     let mut length = 0;
     let mut cut = false;
+    // Whether what comes next begins a word: text without spaces is cut anywhere.
+    let mut apart = false;
     for word in words.iter().skip(start) {
         let left = limit.saturating_sub(length);
         let characters = word.text.chars().count();
-        if characters > left && !shown.is_empty() {
+        if characters > left && (apart || (left == 0 && !shown.is_empty())) {
             cut = true;
             break;
         }
+        apart = word.space_behind;
         // A text without spaces is one long word.
         let piece: String = word.text.chars().take(left.max(1)).collect();
         cut = characters > left;
