@@ -188,6 +188,17 @@ impl IndexError {
         }
     }
 
+    /// The parameter at fault, where one is.
+    pub fn param(&self) -> Option<&str> {
+        match self {
+            Self::InvalidInput { param, .. } => *param,
+            Self::Filter { .. } => Some("filter"),
+            Self::NotFound { .. } | Self::Exists { .. } => Some("name"),
+            Self::Core(error) => error.param(),
+            _ => None,
+        }
+    }
+
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -230,14 +241,8 @@ impl From<IndexError> for anser_core::Error {
             IndexError::Core(inner) => return inner,
             other => other,
         };
-        let param = match &error {
-            IndexError::InvalidInput { param, .. } => *param,
-            IndexError::Filter { .. } => Some("filter"),
-            IndexError::NotFound { .. } | IndexError::Exists { .. } => Some("name"),
-            _ => None,
-        };
         let made = Self::new(error.kind(), error.to_string());
-        let made = if let Some(param) = param { made.with_param(param) } else { made };
+        let made = if let Some(param) = error.param() { made.with_param(param) } else { made };
         made.with_source(error)
     }
 }

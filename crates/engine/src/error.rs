@@ -115,6 +115,7 @@ impl EngineError {
     pub fn param(&self) -> Option<&str> {
         match self {
             Self::Core(error) => error.param(),
+            Self::Index(error) => error.param(),
             Self::InvalidRequest { param, .. } => Some(param),
             Self::TrainingFile { .. } => Some("file"),
             _ => None,

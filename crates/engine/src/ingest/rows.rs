@@ -18,7 +18,7 @@ const SHOWN_CHARACTERS: usize = 40;
 /// Most attribute columns of one source.
 const MAX_ATTRIBUTES: usize = 4096;
 /// Longest title, in bytes: it is put before every chunk of its document and shown with every hit.
-const MAX_TITLE_BYTES: usize = 4096;
+const MAX_TITLE_BYTES: usize = 32 << 10;
 
 /// Applies a mapping to rows.
 pub(super) struct RowReader {

@@ -79,7 +79,10 @@ async fn a_filter_bounds_searches_and_says_where_it_is_wrong() {
     let reply = service.post(SEARCH, &json!({"query": "shop", "filter": filter})).await.json();
     let hits = reply["hits"].as_array().unwrap();
     assert_eq!((hits.len(), &hits[0]["chunk"]["document_id"]), (1, &json!("postage")));
-    assert_eq!(reply["explain"]["filter"], json!({"documents": 1, "vectors": 1}));
+    assert_eq!(
+        reply["explain"]["filter"],
+        json!({"strategy": "exact_scan", "selectivity": 0.25, "documents": 1, "vectors": 1})
+    );
     let misspelt = json!({"type": "eq", "key": "topics", "value": "post"});
     let reply = service.post(SEARCH, &json!({"query": "shop", "filter": misspelt})).await.json();
     assert_eq!(reply["explain"]["filter"]["unknown_keys"], json!([{"key": "topics", "near": ["topic"]}]));

@@ -104,7 +104,7 @@ fn no_hit_comes_twice_while_documents_come_and_go() {
 #[test]
 fn no_group_comes_twice_when_a_better_hit_of_it_arrives() {
     let shop = Shop::of(60);
-    let request = SearchRequest { group_by: Some("product".into()), limit: 3, ..query("sweet coffee") };
+    let request = SearchRequest { group_by: Some("product".into()), limit: 8, ..query("sweet coffee") };
     let first = shop.search(&request).unwrap();
     let mut better = document("better", 4);
     better.text = "sweet coffee".into();
