@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, Embedding};
-use anser_embed::{EmbedOptions, OnnxEmbedder};
+use anser_embed::{EmbedOptions, TextEmbedder};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -56,7 +56,7 @@ pub(crate) fn run(
     let threads = workload.thread_count();
     let files = run.model(&task.model)?;
     let options = EmbedOptions { threads, ..EmbedOptions::default() };
-    let embedder = OnnxEmbedder::load(&files, &run.runtime()?, &options)?;
+    let embedder = TextEmbedder::load(&files, &run.runtime()?, &options)?;
     let texts = corpus::texts(&task.corpus, task.texts.at(run.scale), workload.seed)?;
     let compared = &texts[..task.compared.at(run.scale).min(texts.len())];
     let mut findings = Findings { models: vec![ModelRecord::of(&files)], ..Findings::default() };
@@ -103,12 +103,12 @@ pub(crate) fn run(
     Ok(findings)
 }
 
-fn embed(embedder: &OnnxEmbedder, texts: &[String]) -> Result<Vec<Embedded>, BenchError> {
+fn embed(embedder: &TextEmbedder, texts: &[String]) -> Result<Vec<Embedded>, BenchError> {
     Ok(embedder.embed(texts, EmbedPurpose::Passage, &CancelToken::new())?)
 }
 
 /// The mean cost of a text, its two special tokens included.
-fn work(embedder: &OnnxEmbedder, encoder: &Encoder, texts: &[String]) -> Result<Work, BenchError> {
+fn work(embedder: &TextEmbedder, encoder: &Encoder, texts: &[String]) -> Result<Work, BenchError> {
     let mut flops = 0.0;
     for text in texts {
         let tokens = (embedder.count_tokens(text)? + 2).min(embedder.info().max_tokens);

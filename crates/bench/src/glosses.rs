@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, Embedding};
-use anser_embed::{EmbedOptions, OnnxEmbedder};
+use anser_embed::{EmbedOptions, TextEmbedder};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -60,7 +60,7 @@ impl Glosses {
         let texts = read(&package.join("dict"))?;
         let files = run.model(&corpus.model)?;
         let options = EmbedOptions { threads: num_cpus(), ..EmbedOptions::default() };
-        let embedder = OnnxEmbedder::load(&files, &run.runtime()?, &options)?;
+        let embedder = TextEmbedder::load(&files, &run.runtime()?, &options)?;
         let info = embedder.info().clone();
         findings.models.push(ModelRecord::of(&files));
         let tag: String = info.fingerprint.chars().take(16).collect();
@@ -151,7 +151,7 @@ fn stored(path: &Path, texts: usize, dimension: usize) -> Result<Option<Vec<Embe
 }
 
 /// Embeds every text and keeps the vectors.
-fn embed(embedder: &OnnxEmbedder, texts: &[String], kept: &Path) -> Result<Vec<Embedding>, BenchError> {
+fn embed(embedder: &TextEmbedder, texts: &[String], kept: &Path) -> Result<Vec<Embedding>, BenchError> {
     let mut vectors = Vec::with_capacity(texts.len());
     for part in texts.chunks(BATCH) {
         eprintln!("embedding the corpus, once: {} of {} texts", vectors.len(), texts.len());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 
 use anser_core::storage::DataDir;
 use anser_core::{Embedder, Generator, Progress, Reranker, TrainedKind, Trainer};
-use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker};
+use anser_embed::{EmbedOptions, OnnxReranker, TextEmbedder};
 use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels, TunedModel};
 use anser_generate::{GeneratorOptions, LlamaGenerator, LoraAdapter};
 use anser_models::{ModelFiles, ModelRole, ModelStore, ModelStoreOptions};
@@ -136,7 +136,7 @@ impl ModelLoader for Loader {
     fn embedder(&self) -> anser_core::Result<Arc<dyn Embedder>> {
         let files = self.files(&self.settings.embedder)?;
         let runtime = self.store.ensure_runtime(self.progress.as_ref())?;
-        Ok(Arc::new(OnnxEmbedder::load(&files, &runtime, &self.embed_options())?))
+        Ok(Arc::new(TextEmbedder::load(&files, &runtime, &self.embed_options())?))
     }
 
     fn reranker(&self) -> anser_core::Result<Arc<dyn Reranker>> {

@@ -29,6 +29,12 @@ pub trait Embedder: Send + Sync {
 
     /// Tokens of `text` without special tokens.
     fn count_tokens(&self, text: &str) -> Result<usize>;
+
+    /// What computes, and in which number format, such as `native bf16`. Vectors of one fingerprint can be compared
+    /// whatever computed them; only those of one backend are equal to the last bit.
+    fn backend(&self) -> &str {
+        "unknown"
+    }
 }
 
 /// Scores passages against a query by reading both together.

@@ -1,33 +1,34 @@
-//! Embedders on ONNX Runtime through fastembed: the only file that names its embedding API.
+//! The embedder that the rest of the program sees: reads texts, hands them to a worker, checks what comes back.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding};
-use anser_models::{ModelFiles, ModelRole, Pooling};
-use fastembed::{InitOptionsUserDefined, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
-use ort::environment::Environment;
+use anser_models::{ModelFiles, ModelRole};
 
+use crate::backend::{Backend, Input, Session};
+use crate::onnx::OnnxBackend;
 use crate::options::Sessions;
 use crate::panics::caught;
 use crate::schedule::Entry;
 use crate::source::{ModelSource, unfit};
 use crate::tokens::TextReader;
-use crate::worker::{MakeModel, Model, Worker};
-use crate::{EmbedError, EmbedOptions, runtime};
+use crate::worker::{MakeModel, Worker};
+use crate::{EmbedError, EmbedOptions};
 
-/// A text embedder that runs a BERT-family ONNX graph on its own threads.
-pub struct OnnxEmbedder {
+/// A text embedder that runs its model on threads of its own.
+pub struct TextEmbedder {
     info: EmbedderInfo,
     query_prefix: String,
     passage_prefix: String,
     reader: TextReader,
-    worker: Worker<EmbeddingModel>,
+    worker: Worker<Box<dyn Session>>,
+    backend: String,
 }
 
-impl OnnxEmbedder {
-    /// Loads the embedder in `files` on the ONNX Runtime library at `runtime`, and embeds one word to see that it works
-    /// and has the dimension that its catalogue entry says.
+impl TextEmbedder {
+    /// Loads the embedder in `files`, if need be on the ONNX Runtime library at `runtime`, and embeds one word to see that
+    /// it works and has the dimension that its catalogue entry says.
     pub fn load(files: &ModelFiles, runtime: &Path, options: &EmbedOptions) -> Result<Self, EmbedError> {
         const ROLE: &str = "an embedder";
         options.check()?;
@@ -35,27 +36,15 @@ impl OnnxEmbedder {
         let spec = &files.spec;
         let dimension = spec.dimension.ok_or_else(|| unfit(spec, ROLE, "dimension is missing".into()))?;
         let pooling = spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?;
-        let environment = runtime::environment(runtime)?;
-        let (reader, tokenizer) = source.tokenizer()?;
+        let (reader, _) = source.tokenizer()?;
         let sessions = Sessions::of(options.threads);
-        let parts = Arc::new(Parts {
-            onnx: source.onnx()?,
-            tokenizer,
-            pooling: match pooling {
-                Pooling::Cls => fastembed::Pooling::Cls,
-                Pooling::Mean => fastembed::Pooling::Mean,
-            },
-            max_tokens: source.max_tokens,
-            threads: sessions.threads_each,
-            environment,
-            source,
-        });
-        let mut model = parts.load()?;
-        parts.check_dimension(&mut model, dimension)?;
+        let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::load(&source, pooling, runtime)?);
+        let mut first = backend.session(sessions.threads_each)?;
+        check_dimension(first.as_mut(), &source, &reader, dimension)?;
         let further = (1..sessions.count)
             .map(|_| {
-                let parts = Arc::clone(&parts);
-                Box::new(move || parts.load()) as MakeModel<EmbeddingModel>
+                let backend = Arc::clone(&backend);
+                Box::new(move || backend.session(sessions.threads_each)) as MakeModel<Box<dyn Session>>
             })
             .collect();
         Ok(Self {
@@ -67,7 +56,8 @@ impl OnnxEmbedder {
             },
             query_prefix: spec.query_prefix.clone(),
             passage_prefix: spec.passage_prefix.clone(),
-            worker: Worker::spawn(&spec.name, options, model, further)?,
+            worker: Worker::spawn(&spec.name, options, first, further)?,
+            backend: backend.name(),
             reader,
         })
     }
@@ -93,8 +83,12 @@ impl OnnxEmbedder {
             }
             let input = format!("{prefix}{text}");
             let reading = self.reader.read(&input).map_err(|reason| self.failed(reason))?;
-            lengths.push((reading.tokens, reading.truncated));
-            entries.push(Entry { index, tokens: reading.tokens, item: reading.text.to_owned() });
+            lengths.push((reading.tokens(), reading.truncated));
+            entries.push(Entry {
+                index,
+                tokens: reading.tokens(),
+                item: Input { text: reading.text.to_owned(), ids: reading.ids },
+            });
         }
         let vectors = self.worker.submit(entries, cancel)?;
         vectors
@@ -119,9 +113,13 @@ impl OnnxEmbedder {
     }
 }
 
-impl Embedder for OnnxEmbedder {
+impl Embedder for TextEmbedder {
     fn info(&self) -> &EmbedderInfo {
         &self.info
+    }
+
+    fn backend(&self) -> &str {
+        &self.backend
     }
 
     fn embed(
@@ -138,56 +136,22 @@ impl Embedder for OnnxEmbedder {
     }
 }
 
-/// What a copy of the model is made from.
-struct Parts {
-    source: ModelSource,
-    onnx: Vec<u8>,
-    tokenizer: TokenizerFiles,
-    pooling: fastembed::Pooling,
-    max_tokens: usize,
-    threads: usize,
-    environment: Environment,
-}
-
-impl Parts {
-    fn load(&self) -> Result<EmbeddingModel, EmbedError> {
-        let model = UserDefinedEmbeddingModel::new(self.onnx.clone(), self.tokenizer.clone())
-            .with_pooling(self.pooling.clone());
-        let options = InitOptionsUserDefined::new()
-            .with_environment(self.environment.clone())
-            .with_max_length(self.max_tokens)
-            .with_intra_threads(self.threads)
-            // Spinning threads take the cores away from whoever else works on this machine.
-            .with_session_config("session.intra_op.allow_spinning", "0");
-        caught(|| TextEmbedding::try_new_from_user_defined(model, options))
-            .and_then(|loaded| loaded.map_err(|e| e.to_string()))
-            .map(EmbeddingModel)
-            .map_err(|reason| self.source.bad_file(&self.source.onnx, reason))
-    }
-
-    /// Embeds one word: a graph with other inputs or outputs shows itself now, not at the first request.
-    fn check_dimension(&self, model: &mut EmbeddingModel, dimension: usize) -> Result<(), EmbedError> {
-        let vectors = caught(|| model.run(&["word".to_owned()])).and_then(|vectors| vectors);
-        let reason = match vectors.as_deref() {
-            Ok([vector]) if vector.len() == dimension => return Ok(()),
-            Ok(vectors) => format!(
-                "its vectors have {} dimensions where the catalogue says {dimension}",
-                vectors.first().map_or(0, Vec::len)
-            ),
-            Err(reason) => reason.clone(),
-        };
-        Err(self.source.bad_file(&self.source.onnx, reason))
-    }
-}
-
-/// The model on a worker's thread. It keeps nothing between two runs, so a panic in one leaves the next unharmed.
-struct EmbeddingModel(TextEmbedding);
-
-impl Model for EmbeddingModel {
-    type Item = String;
-    type Output = Vec<f32>;
-
-    fn run(&mut self, batch: &[String]) -> Result<Vec<Vec<f32>>, String> {
-        self.0.embed(batch, Some(batch.len())).map_err(|e| e.to_string())
-    }
+/// Embeds one word: a model with other inputs or outputs shows itself now, not at the first request.
+fn check_dimension(
+    session: &mut dyn Session,
+    source: &ModelSource,
+    reader: &TextReader,
+    dimension: usize,
+) -> Result<(), EmbedError> {
+    let word = reader.read("word").map(|reading| Input { ids: reading.ids, text: "word".to_owned() });
+    let vectors = word.and_then(|word| caught(|| session.run(&[word])).and_then(|vectors| vectors));
+    let reason = match vectors.as_deref() {
+        Ok([vector]) if vector.len() == dimension => return Ok(()),
+        Ok(vectors) => format!(
+            "its vectors have {} dimensions where the catalogue says {dimension}",
+            vectors.first().map_or(0, Vec::len)
+        ),
+        Err(reason) => reason.clone(),
+    };
+    Err(source.bad_file(&source.onnx, reason))
 }

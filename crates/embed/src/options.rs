@@ -3,7 +3,43 @@
 use std::num::NonZeroUsize;
 use std::thread;
 
+use std::path::PathBuf;
+
 use crate::EmbedError;
+
+/// Which engine multiplies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// ONNX Runtime through fastembed.
+    Onnx,
+    /// Our own kernels, for the BERT family on processors.
+    Native,
+    /// candle, for every family and for GPUs.
+    Candle,
+}
+
+/// Number format of the products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberFormat {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit brain floats; on GPUs without them, 16-bit floats.
+    Bf16,
+    /// 8-bit integers with scales.
+    Int8,
+}
+
+/// What computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The NVIDIA GPU of this number.
+    Cuda(usize),
+    /// Apple's GPU.
+    Metal,
+}
 
 /// How a worker runs its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +52,28 @@ pub struct EmbedOptions {
     /// alone, and then a text's vector depends on nothing but the text. Models with dynamic int8 quantisation choose
     /// their scale over all texts of a run: larger runs move their vectors a little (cosine about 0.997).
     pub batch_tokens: usize,
+    /// The engine; `None` takes the fastest that is correct, as measured on this machine.
+    pub engine: Option<Engine>,
+    /// The number format; `None` takes the fastest that is correct, as measured on this machine.
+    pub format: Option<NumberFormat>,
+    /// What computes.
+    pub device: Device,
+    /// File in which measurements of engines are kept, so that they are made once.
+    pub measurements: Option<PathBuf>,
 }
 
 impl Default for EmbedOptions {
     /// One thread for each core, 64 requests, every text alone.
     fn default() -> Self {
-        Self { threads: thread::available_parallelism().map_or(1, NonZeroUsize::get), queue: 64, batch_tokens: 0 }
+        Self {
+            threads: thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            queue: 64,
+            batch_tokens: 0,
+            engine: None,
+            format: None,
+            device: Device::Cpu,
+            measurements: None,
+        }
     }
 }
 

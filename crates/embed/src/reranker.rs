@@ -63,7 +63,7 @@ impl OnnxReranker {
             let reading = self.reader.read(passage).map_err(|reason| self.failed(reason))?;
             entries.push(Entry {
                 index,
-                tokens: (asked.tokens + reading.tokens).min(self.reader.max_tokens()),
+                tokens: (asked.tokens() + reading.tokens()).min(self.reader.max_tokens()),
                 item: Pair { query: Arc::clone(&query), passage: reading.text.to_owned() },
             });
         }

@@ -1,6 +1,6 @@
 //! Counting tokens, and cutting texts that are far longer than a model reads.
 
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, PostProcessor as _, Tokenizer, TruncationDirection};
 
 use crate::panics::caught;
 
@@ -17,19 +17,28 @@ const COUNT_PIECE: usize = 1 << 16;
 pub(crate) struct TextReader {
     tokenizer: Tokenizer,
     max_tokens: usize,
+    /// Tokens that go around every text.
+    special_tokens: usize,
     pad_token: String,
     pad_id: u32,
 }
 
 /// What a model will read of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reading<'t> {
-    /// Tokens read, special tokens included: at most the model's limit.
-    pub(crate) tokens: usize,
+    /// The tokens read, special tokens included: at most the model's limit.
+    pub(crate) ids: Vec<u32>,
     /// Whether the text goes on after them.
     pub(crate) truncated: bool,
     /// The text, or a beginning of it that holds all that will be read.
     pub(crate) text: &'t str,
+}
+
+impl Reading<'_> {
+    /// How many tokens are read.
+    pub(crate) fn tokens(&self) -> usize {
+        self.ids.len()
+    }
 }
 
 impl TextReader {
@@ -45,7 +54,8 @@ impl TextReader {
             .ok_or_else(|| format!("the tokenizer of {model} has no padding token ([PAD] or <pad>)"))?;
         let pad_id = tokenizer.token_to_id(&pad_token).unwrap_or_default();
         tokenizer.with_padding(None).with_truncation(None).map_err(|e| e.to_string())?;
-        Ok(Self { tokenizer, max_tokens, pad_token, pad_id })
+        let special_tokens = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        Ok(Self { tokenizer, max_tokens, special_tokens, pad_token, pad_id })
     }
 
     /// The padding token and its id.
@@ -65,7 +75,7 @@ impl TextReader {
         let mut tokens = 0;
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(cut_at(rest, COUNT_PIECE));
-            tokens += self.encoded_len(piece, false)?;
+            tokens += self.encode(piece)?.len();
             rest = after;
         }
         Ok(tokens)
@@ -77,19 +87,27 @@ impl TextReader {
         loop {
             let part = &text[..cut_at(text, bytes)];
             let whole = part.len() == text.len();
-            let tokens = self.encoded_len(part, true)?;
-            if whole || tokens > self.max_tokens + CUT_MARGIN {
-                let truncated = tokens > self.max_tokens;
-                return Ok(Reading { tokens: tokens.min(self.max_tokens), truncated, text: part });
+            let encoding = self.encode(part)?;
+            let room = self.max_tokens.saturating_sub(self.special_tokens);
+            let truncated = encoding.len() > room;
+            if whole || encoding.len() > room + CUT_MARGIN {
+                return Ok(Reading { ids: self.finished(encoding, room)?, truncated, text: part });
             }
             bytes = bytes.saturating_mul(4);
         }
     }
 
-    fn encoded_len(&self, text: &str, special: bool) -> Result<usize, String> {
-        caught(|| self.tokenizer.encode_fast(text, special))
+    /// The tokens of `text` without special ones.
+    fn encode(&self, text: &str) -> Result<Encoding, String> {
+        caught(|| self.tokenizer.encode_fast(text, false)).and_then(|encoded| encoded.map_err(|e| e.to_string()))
+    }
+
+    /// The ids of the first `room` tokens with the special ones around them.
+    fn finished(&self, mut encoding: Encoding, room: usize) -> Result<Vec<u32>, String> {
+        encoding.truncate(room, 0, TruncationDirection::Right);
+        caught(|| self.tokenizer.post_process(encoding, None, true))
             .and_then(|encoded| encoded.map_err(|e| e.to_string()))
-            .map(|encoding| encoding.len())
+            .map(|encoding| encoding.get_ids().to_vec())
     }
 }
 
@@ -147,7 +165,7 @@ mod tests {
         assert_eq!(reader.count("abc de").unwrap(), 5);
         assert_eq!(reader.count("").unwrap(), 0);
         let reading = reader.read("abc de").unwrap();
-        assert_eq!(reading, Reading { tokens: 7, truncated: false, text: "abc de" });
+        assert_eq!(reading, Reading { ids: vec![2, 4, 7, 9, 10, 13, 3], truncated: false, text: "abc de" });
     }
 
     #[test]
@@ -156,7 +174,7 @@ mod tests {
         assert!(!reader.read("abcdefgh").unwrap().truncated);
         let longer = reader.read("abcdefghi").unwrap();
         assert!(longer.truncated);
-        assert_eq!(longer.tokens, 10);
+        assert_eq!(longer.ids, [2, 4, 7, 9, 11, 13, 15, 17, 19, 3]);
     }
 
     #[test]
@@ -172,7 +190,7 @@ mod tests {
     #[test]
     fn a_text_of_one_endless_word_is_one_unknown_token() {
         let text = "a".repeat(200_000);
-        assert_eq!(reader(10).read(&text).unwrap(), Reading { tokens: 3, truncated: false, text: &text });
+        assert_eq!(reader(10).read(&text).unwrap(), Reading { ids: vec![2, 1, 3], truncated: false, text: &text });
     }
 
     #[test]
@@ -202,11 +220,10 @@ mod tests {
             let reading = reader.read(&text).unwrap();
             prop_assert!(text.starts_with(reading.text));
             prop_assert_eq!(reading.truncated, whole.len() > 16);
-            prop_assert_eq!(reading.tokens, whole.len().min(16));
+            prop_assert_eq!(reading.tokens(), whole.len().min(16));
             // The last of the ids is [SEP], which a cut moves.
-            let kept = ids(reading.text);
-            let read = reading.tokens - 1;
-            prop_assert_eq!(&kept[..read], &whole[..read]);
+            let (last, read) = reading.ids.split_last().unwrap();
+            prop_assert_eq!((*last, read), (3, &whole[..read.len()]));
         }
 
         #[test]

@@ -7,6 +7,7 @@
 
 mod cache;
 mod catalogue;
+mod encoder;
 mod error;
 mod files;
 mod hub;
@@ -19,6 +20,7 @@ pub use catalogue::{
     Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, FileSpec, HubSource, ModelRole, ModelSpec, Pooling,
     WheelSource,
 };
+pub use encoder::{Activation, Dense, Encoder, EncoderConfig, EncoderFamily, EncoderLayer, Norm};
 pub use error::ModelsError;
 pub use files::ModelFiles;
 pub use store::{ModelStatus, ModelStore, ModelStoreOptions};

@@ -9,7 +9,7 @@ use cargo_metadata::{CargoOpt, DependencyKind, MetadataCommand};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("anser-core", &[]),
     ("anser-models", &["anser-core"]),
-    ("anser-embed", &["anser-core", "anser-models"]),
+    ("anser-embed", &["anser-core", "anser-kernels", "anser-models"]),
     ("anser-kernels", &[]),
     ("anser-generate", &["anser-core", "anser-kernels", "anser-models"]),
     ("anser-tune", &["anser-core", "anser-generate", "anser-kernels", "anser-models"]),

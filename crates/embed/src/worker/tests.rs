@@ -73,7 +73,7 @@ fn doubler() -> (Doubler, Strings) {
 
 fn worker(queue: usize, batch_tokens: usize) -> (Worker<Doubler>, Strings) {
     let (model, strings) = doubler();
-    let options = EmbedOptions { threads: 1, queue, batch_tokens };
+    let options = EmbedOptions { threads: 1, queue, batch_tokens, ..EmbedOptions::default() };
     (Worker::spawn("doubler", &options, model, Vec::new()).unwrap(), strings)
 }
 
@@ -210,7 +210,7 @@ fn texts_of_several_requests_share_a_run_and_a_bad_one_fails_only_its_own() {
 #[test]
 fn dropping_the_worker_ends_its_threads_and_frees_its_models() {
     let (model, strings) = doubler();
-    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0 };
+    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0, ..EmbedOptions::default() };
     let never: MakeModel<Doubler> = Box::new(|| unreachable!("one text does not keep two threads busy"));
     let worker = Worker::spawn("doubler", &options, model, vec![never]).unwrap();
     strings.go_on();
@@ -223,7 +223,7 @@ fn dropping_the_worker_ends_its_threads_and_frees_its_models() {
 fn a_backlog_brings_a_second_model_to_the_work() {
     let (first, first_strings) = doubler();
     let (second, second_strings) = doubler();
-    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0 };
+    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0, ..EmbedOptions::default() };
     let worker = Worker::spawn("doubler", &options, first, vec![Box::new(|| Ok(second))]).unwrap();
     let numbers: Vec<u32> = (0..20).collect();
     thread::scope(|scope| {
@@ -239,7 +239,7 @@ fn a_backlog_brings_a_second_model_to_the_work() {
 fn one_model_does_all_the_work_when_a_second_cannot_be_made() {
     let (first, strings) = doubler();
     drop(strings.leave);
-    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0 };
+    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0, ..EmbedOptions::default() };
     let fails: MakeModel<Doubler> = Box::new(|| Err(EmbedError::Stopped { model: "doubler".to_owned() }));
     let worker = Worker::spawn("doubler", &options, first, vec![fails]).unwrap();
     for _ in 0..3 {
@@ -269,7 +269,7 @@ impl Model for Careless {
 
 #[test]
 fn callers_are_released_when_the_thread_itself_dies() {
-    let options = EmbedOptions { threads: 1, queue: 4, batch_tokens: 0 };
+    let options = EmbedOptions { threads: 1, queue: 4, batch_tokens: 0, ..EmbedOptions::default() };
     let worker = Worker::spawn("careless", &options, Careless, Vec::new()).unwrap();
     for _ in 0..2 {
         let entry = Entry { index: 0, tokens: 1, item: Explosive };

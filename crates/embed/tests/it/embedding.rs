@@ -3,7 +3,7 @@
 use std::thread;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, Embedding, ErrorKind};
-use anser_embed::{EmbedOptions, OnnxEmbedder};
+use anser_embed::{EmbedOptions, TextEmbedder};
 
 use crate::models::{embed, embedder, models, options, strings};
 
@@ -107,7 +107,7 @@ fn a_text_gives_the_same_vector_whatever_it_is_embedded_with() {
 #[test]
 fn larger_runs_move_the_vectors_of_an_int8_model_only_a_little() {
     let options = EmbedOptions { batch_tokens: 1024, ..options() };
-    let batching = OnnxEmbedder::load(&models().embedder, &models().runtime, &options).unwrap();
+    let batching = TextEmbedder::load(&models().embedder, &models().runtime, &options).unwrap();
     let texts = mixed_texts();
     let together = batching.embed(&texts, EmbedPurpose::Passage, &CancelToken::new()).unwrap();
     for ((text, alone), batched) in texts.iter().zip(embed(&texts, EmbedPurpose::Passage)).zip(together) {

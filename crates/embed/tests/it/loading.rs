@@ -3,13 +3,13 @@
 use std::fs;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, ErrorKind};
-use anser_embed::{EmbedError, EmbedOptions, OnnxEmbedder, OnnxReranker, load_runtime};
+use anser_embed::{EmbedError, EmbedOptions, OnnxReranker, TextEmbedder, load_runtime};
 use anser_models::{ModelFiles, Pooling};
 
 use crate::models::{models, options, strings};
 
-fn load(files: &ModelFiles) -> Result<OnnxEmbedder, EmbedError> {
-    OnnxEmbedder::load(files, &models().runtime, &options())
+fn load(files: &ModelFiles) -> Result<TextEmbedder, EmbedError> {
+    TextEmbedder::load(files, &models().runtime, &options())
 }
 
 fn refusal(files: &ModelFiles) -> (ErrorKind, String) {
@@ -107,7 +107,7 @@ fn pooling_limit_and_prefixes_come_from_the_catalogue_entry() {
     files.spec.passage_prefix = "passage: ".to_owned();
     let other = load(&files).unwrap();
     let usual = load(&models().embedder).unwrap();
-    let embed = |embedder: &OnnxEmbedder, text: &str| {
+    let embed = |embedder: &TextEmbedder, text: &str| {
         embedder.embed(&strings(&[text]), EmbedPurpose::Passage, &CancelToken::new()).unwrap().remove(0)
     };
     let (with_prefix, prefix_written_out) = (embed(&other, "a red hat"), embed(&usual, "passage: a red hat"));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, ErrorKind, NoProgress};
-use anser_embed::{EmbedOptions, OnnxEmbedder, OnnxReranker, load_runtime};
+use anser_embed::{EmbedOptions, OnnxReranker, TextEmbedder, load_runtime};
 use anser_models::{DEFAULT_EMBEDDER, DEFAULT_RERANKER, ModelFiles, ModelStore, ModelStoreOptions};
 
 /// Verified models on disk and a loaded runtime.
@@ -43,7 +43,7 @@ fn refuse_wrong_runtimes(embedder: &ModelFiles) {
         (folder.path().to_path_buf(), "there is no ONNX Runtime library at"),
         (text, "cannot be used as the ONNX Runtime library"),
     ] {
-        let error = OnnxEmbedder::load(embedder, &wrong, &options()).map(|_| ()).unwrap_err();
+        let error = TextEmbedder::load(embedder, &wrong, &options()).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains(complaint), "{error}");
         assert!(error.to_string().contains(&*folder.path().canonicalize().unwrap().to_string_lossy()), "{error}");
@@ -55,9 +55,9 @@ pub(crate) fn options() -> EmbedOptions {
 }
 
 /// One embedder for all tests that only use it.
-pub(crate) fn embedder() -> &'static OnnxEmbedder {
-    static EMBEDDER: OnceLock<OnnxEmbedder> = OnceLock::new();
-    EMBEDDER.get_or_init(|| OnnxEmbedder::load(&models().embedder, &models().runtime, &options()).unwrap())
+pub(crate) fn embedder() -> &'static TextEmbedder {
+    static EMBEDDER: OnceLock<TextEmbedder> = OnceLock::new();
+    EMBEDDER.get_or_init(|| TextEmbedder::load(&models().embedder, &models().runtime, &options()).unwrap())
 }
 
 /// One reranker for all tests that only use it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anser_core::storage::DataDir;
 use anser_core::{CancelToken, Embedder, Error, Generator, NoProgress, Reranker, Result};
-use anser_embed::{EmbedOptions, OnnxEmbedder};
+use anser_embed::{EmbedOptions, TextEmbedder};
 use anser_engine::{Engine, EngineOptions, ModelLoader, ModerationExample, ModerationModel, ServedModels, TunedModel};
 use anser_models::{DEFAULT_EMBEDDER, ModelStore, ModelStoreOptions};
 
@@ -50,7 +50,7 @@ fn default_embedder() -> Arc<dyn Embedder> {
     let runtime = store.ensure_runtime(&NoProgress).expect("a runtime library");
     let files = store.ensure(DEFAULT_EMBEDDER, &NoProgress).expect("the default embedder");
     let options = EmbedOptions { threads: 2, ..EmbedOptions::default() };
-    Arc::new(OnnxEmbedder::load(&files, &runtime, &options).expect("the embedder loads"))
+    Arc::new(TextEmbedder::load(&files, &runtime, &options).expect("the embedder loads"))
 }
 
 #[test]

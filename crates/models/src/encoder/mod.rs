@@ -1,0 +1,105 @@
+//! Transformer encoders of the BERT family as plain numbers: what a folder's files say about the network, and its weights
+//! as `f32`, whatever file they lie in. What runs an encoder, and what writes it as another file, starts from here.
+
+/// How a family names and arranges what all of them have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncoderFamily {
+    /// BERT (Devlin et al. 2018), and MiniLM, BGE, E5, GTE and others that share its files.
+    Bert,
+    /// `DistilBERT` (Sanh et al. 2019): no token types, other names.
+    DistilBert,
+    /// `RoBERTa` (Liu et al. 2019) and XLM-R: positions count from the padding token's id + 1.
+    Roberta,
+}
+
+/// The function between the two products of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// x·Φ(x) with the error function (Hendrycks and Gimpel 2016).
+    Gelu,
+    /// Its approximation by tanh.
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
+}
+
+/// Shape of an encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderConfig {
+    /// How its files are arranged.
+    pub family: EncoderFamily,
+    /// Numbers of a token's state.
+    pub hidden: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads; `hidden` is a multiple.
+    pub heads: usize,
+    /// Numbers between the two products of a feed-forward block.
+    pub intermediate: usize,
+    /// Rows of the token embeddings.
+    pub vocabulary: usize,
+    /// Rows of the position embeddings.
+    pub positions: usize,
+    /// Position of the first token: 0, but 2 for the RoBERTa family.
+    pub first_position: usize,
+    /// Added to the variance in every layer norm.
+    pub epsilon: f32,
+    /// Between the two products of a feed-forward block.
+    pub activation: Activation,
+}
+
+/// Weights and bias of x·Wᵀ + b.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dense {
+    /// [outputs, inputs], row-major.
+    pub weight: Vec<f32>,
+    /// [outputs].
+    pub bias: Vec<f32>,
+}
+
+/// Factor and addend of a layer norm, each [hidden].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Norm {
+    /// Factor of each column.
+    pub weight: Vec<f32>,
+    /// Addend of each column.
+    pub bias: Vec<f32>,
+}
+
+/// One block. The norms come after the sums, as in the original transformer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderLayer {
+    /// [hidden, hidden].
+    pub query: Dense,
+    /// [hidden, hidden].
+    pub key: Dense,
+    /// [hidden, hidden].
+    pub value: Dense,
+    /// [hidden, hidden]: what brings the heads together.
+    pub attention_output: Dense,
+    /// After the sum of the block's input and its attention.
+    pub attention_norm: Norm,
+    /// [intermediate, hidden].
+    pub up: Dense,
+    /// [hidden, intermediate].
+    pub down: Dense,
+    /// After the sum of the attention's result and the feed-forward's.
+    pub output_norm: Norm,
+}
+
+/// An encoder's shape and numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoder {
+    /// Its shape.
+    pub config: EncoderConfig,
+    /// [vocabulary, hidden].
+    pub tokens: Vec<f32>,
+    /// [positions, hidden]; rows before `first_position` are never read.
+    pub positions: Vec<f32>,
+    /// [hidden]: the embedding of token type 0, which every token of a single text has; zeros in families without types.
+    pub token_type: Vec<f32>,
+    /// Of the sum of the three embeddings.
+    pub norm: Norm,
+    /// The blocks, first to last.
+    pub layers: Vec<EncoderLayer>,
+}
