@@ -9,6 +9,7 @@ mod answer;
 mod attribute;
 mod cancel;
 mod chat;
+mod device;
 mod document;
 mod embedding;
 mod error;
@@ -24,6 +25,7 @@ pub use cancel::CancelToken;
 pub use chat::{
     ChatMessage, FinishReason, GenerateOptions, Generation, GenerationTimings, Prompt, Role, TokenScores, TokenUsage,
 };
+pub use device::{Device, DeviceError, DeviceFault};
 pub use document::{ByteSpan, Chunk, ChunkId, Document, DocumentId, ScoredChunk};
 pub use embedding::{Embedded, EmbedderInfo, Embedding};
 pub use error::{Error, ErrorKind, Result};

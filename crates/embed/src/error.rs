@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use anser_core::ErrorKind;
+use anser_core::{DeviceError, ErrorKind};
 use anser_models::ModelsError;
 
 /// A failure of an embedder, a reranker or the runtime library under them.
@@ -106,6 +106,9 @@ pub enum EmbedError {
         /// The model.
         model: String,
     },
+    /// The device that should compute cannot be used, or failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The operating system gave no thread.
     #[error("cannot start a worker thread for {model}: {source}")]
     Thread {
@@ -129,6 +132,7 @@ impl EmbedError {
             Self::RuntimeLoaded { .. } => ErrorKind::Conflict,
             Self::Read { .. } | Self::Thread { .. } => ErrorKind::Io,
             Self::Files(source) => source.kind(),
+            Self::Device(source) => source.kind(),
             Self::BadFile { .. } => ErrorKind::Corrupt,
             Self::Run { .. } | Self::Stopped { .. } => ErrorKind::Internal,
         }

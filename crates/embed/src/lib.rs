@@ -18,8 +18,9 @@ mod source;
 mod tokens;
 mod worker;
 
+pub use anser_core::Device;
 pub use embedder::TextEmbedder;
 pub use error::EmbedError;
-pub use options::{Device, EmbedOptions, Engine, NumberFormat};
+pub use options::{EmbedOptions, Engine, NumberFormat};
 pub use reranker::OnnxReranker;
 pub use runtime::load_runtime;

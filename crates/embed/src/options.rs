@@ -5,6 +5,8 @@ use std::thread;
 
 use std::path::PathBuf;
 
+use anser_core::Device;
+
 use crate::EmbedError;
 
 /// Which engine multiplies.
@@ -27,18 +29,6 @@ pub enum NumberFormat {
     Bf16,
     /// 8-bit integers with scales.
     Int8,
-}
-
-/// What computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
-    /// The NVIDIA GPU of this number.
-    Cuda(usize),
-    /// Apple's GPU.
-    Metal,
 }
 
 /// How a worker runs its model.
