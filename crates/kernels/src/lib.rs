@@ -19,6 +19,8 @@ mod cross_entropy;
 mod dropout;
 mod element;
 mod exponential;
+#[cfg_attr(not(test), expect(dead_code, reason = "the epilogues of products call it"))]
+mod gelu;
 mod instructions;
 mod matmul;
 mod outer;
