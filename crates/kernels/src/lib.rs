@@ -18,6 +18,7 @@ mod attention;
 mod cross_entropy;
 mod dropout;
 mod element;
+mod epilogue;
 mod exponential;
 #[cfg_attr(not(test), expect(dead_code, reason = "the epilogues of products call it"))]
 mod gelu;
@@ -25,7 +26,9 @@ mod instructions;
 mod matmul;
 mod outer;
 mod packed;
+mod quantised;
 mod rows;
+mod unary;
 mod vectors;
 
 pub use attention::{Attended, AttentionGradients, AttentionInput, AttentionScratch, attend, attend_backward};
@@ -34,12 +37,15 @@ pub use cross_entropy::{
 };
 pub use dropout::{DropoutRow, add_dropped_out, drop_out};
 pub use element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
+pub use epilogue::Epilogue;
 pub use instructions::InstructionSet;
 pub use matmul::{Matrix, MatrixMut, matmul};
 pub use outer::outer_sum;
 pub use packed::{LowRank, PackedMatrix, Part};
+pub use quantised::{QuantisedMatrix, QuantisedRows};
 pub use rows::{
     RmsNorm, RmsNormBackward, Rotary, gated_unit, gated_unit_backward, rms_norm, rms_norm_backward,
     rms_norm_weight_gradient, rotate, weigh_rows,
 };
+pub use unary::Unary;
 pub use vectors::{ByteRows, compare_byte_rows, dot_byte_rows, dot_f32, dot_i8, prefetch};

@@ -13,21 +13,22 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::element::{Element, Rows, RowsMut, WeightFormat, convert};
+use crate::epilogue::Epilogue;
 use crate::instructions::{InstructionSet, Level};
 
 /// 32-bit numbers of a vector register and of a cache line.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 /// Vectors of a panel's step.
-const VECTORS: usize = 3;
+pub(crate) const VECTORS: usize = 3;
 /// Columns of a panel.
-const PANEL: usize = LANES * VECTORS;
+pub(crate) const PANEL: usize = LANES * VECTORS;
 /// Rows that one task multiplies, so that they stay in the second-level cache.
 const ROWS: usize = 64;
 
 /// One vector of a panel's step, aligned to a cache line.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
-struct Line([u32; LANES]);
+pub(crate) struct Line(pub(crate) [u32; LANES]);
 
 /// A weight matrix W [n, k] that is multiplied from the right, y = x·Wᵀ, again and again.
 #[derive(Debug, Clone)]
@@ -142,6 +143,25 @@ impl PackedMatrix {
         accumulate: bool,
     ) {
         self.part(0, 0).product(x, low_rank, y, accumulate);
+    }
+
+    /// Multiplies the rows of `x` into `y` and finishes each number with `epilogue`, on this thread: y =
+    /// activation(x·Wᵀ + bias). `y` may have fewer columns than W has rows (the rest is left out). A row's results depend
+    /// on nothing but the row.
+    ///
+    /// Panics as [`Self::product`] does, and when the bias is shorter than `y` has columns.
+    pub fn product_with<E: Element, O: Element>(&self, x: Rows<'_, E>, epilogue: Epilogue<'_>, y: RowsMut<'_, O>) {
+        epilogue.check(y.columns);
+        let (rows, columns) = (y.rows, y.columns);
+        let mut sums = vec![0.0; rows * columns];
+        self.product(x, None, RowsMut::dense(&mut sums, rows, columns), false);
+        for (row, sums) in sums.chunks_exact_mut(columns.max(1)).enumerate() {
+            for (column, sum) in sums.iter_mut().enumerate() {
+                *sum += epilogue.bias.map_or(0.0, |bias| bias[column]);
+                *sum = epilogue.activation.map_or(*sum, |activation| activation.at::<false>(*sum));
+            }
+            convert(self.instructions, sums, &mut y.values[row * y.stride..][..columns]);
+        }
     }
 
     /// W from row `n` and column `k` on. Panics unless `n` is a multiple of 48 and `k` is even.

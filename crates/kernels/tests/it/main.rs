@@ -3,6 +3,7 @@
 mod attention;
 mod cross_entropy;
 mod products;
+mod quantised;
 mod rows;
 mod vectors;
 

@@ -1,7 +1,8 @@
 //! Products with packed matrices, of plain matrices and of narrow rows.
 
 use anser_kernels::{
-    Element, InstructionSet, LowRank, Matrix, MatrixMut, PackedMatrix, Rows, RowsMut, WeightFormat, matmul, outer_sum,
+    Element, Epilogue, InstructionSet, LowRank, Matrix, MatrixMut, PackedMatrix, Rows, RowsMut, Unary, WeightFormat,
+    matmul, outer_sum,
 };
 use half::bf16;
 use proptest::prelude::*;
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use crate::{close, random, roundoff, wide};
 
 /// x·Wᵀ in plain loops.
-fn expected(x: &[f64], weights: &[f64], (rows, n, k): (usize, usize, usize)) -> Vec<f64> {
+pub(crate) fn expected(x: &[f64], weights: &[f64], (rows, n, k): (usize, usize, usize)) -> Vec<f64> {
     let mut y = vec![0.0; rows * n];
     for row in 0..rows {
         for column in 0..n {
@@ -18,6 +19,38 @@ fn expected(x: &[f64], weights: &[f64], (rows, n, k): (usize, usize, usize)) -> 
         }
     }
     y
+}
+
+/// The first `columns` of each row of `sums` [rows, n] with the bias and the activation.
+pub(crate) fn finished(sums: &[f64], n: usize, columns: usize, bias: &[f32], activation: Option<Unary>) -> Vec<f64> {
+    let add = |(sum, bias): (&f64, &f32)| applied(activation, sum + f64::from(*bias));
+    sums.chunks_exact(n).flat_map(|row| row[..columns].iter().zip(bias).map(add).collect::<Vec<_>>()).collect()
+}
+
+fn applied(activation: Option<Unary>, x: f64) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        None => x,
+        Some(Unary::Gelu) => x * normal_distribution(x),
+        Some(Unary::GeluTanh) => x * sigmoid(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))),
+        Some(Unary::Relu) => x.max(0.0),
+        Some(Unary::Silu) => x * sigmoid(x),
+        Some(Unary::Tanh) => x.tanh(),
+    }
+}
+
+/// Φ(x) by the series Σ x^(2i+1) / (1·3·…·(2i+1)) (Marsaglia 2004).
+fn normal_distribution(x: f64) -> f64 {
+    if x.abs() > 8.0 {
+        return if x > 0.0 { 1.0 } else { 0.0 };
+    }
+    let (mut sum, mut term, mut i) = (x, x, 1.0);
+    while term.abs() > 1e-18 {
+        i += 2.0;
+        term *= x * x / i;
+        sum += term;
+    }
+    0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
 fn transposed<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
@@ -64,6 +97,49 @@ proptest! {
             product_of::<f32, f32>(set, (rows, n, k), seed >> 1);
             product_of::<bf16, f32>(set, (rows, n, k), seed >> 1);
             product_of::<bf16, bf16>(set, (rows, n, k), seed >> 1);
+        }
+    }
+
+    #[test]
+    fn products_are_finished_with_bias_and_activation(
+        rows in 1_usize..20, n in 1_usize..130, k in 1_usize..70, seed: u64
+    ) {
+        fn check<E: Element, O: Element>(set: InstructionSet, (rows, n, k): (usize, usize, usize), seed: u64) {
+            let activation = [
+                None,
+                Some(Unary::Gelu),
+                Some(Unary::GeluTanh),
+                Some(Unary::Relu),
+                Some(Unary::Silu),
+                Some(Unary::Tanh),
+            ][(seed % 6) as usize];
+            let (stride, columns) = (k.next_multiple_of(2), n - n / 3);
+            let weights: Vec<f32> = random::<E>(n * k, seed).iter().map(|value| value.to_f32()).collect();
+            let bias = random::<f32>(n, seed + 2);
+            let x = random::<E>(rows * stride, seed + 1);
+            let dense: Vec<f64> = x.chunks_exact(stride).flat_map(|row| wide(&row[..k])).collect();
+            let sums = expected(&dense, &wide(&weights), (rows, n, k));
+            let mut packed = PackedMatrix::empty(E::FORMAT).with_instructions(set);
+            packed.assign(Rows::dense(&weights, n, k));
+            let wanted = finished(&sums, n, columns, &bias, activation);
+            let mut y = vec![O::from_f32(7.0); rows * (columns + 2)];
+            let epilogue = Epilogue { bias: Some(&bias), activation };
+            packed.product_with(Rows::new(&x, rows, k, stride), epilogue, RowsMut::new(&mut y, rows, columns, columns + 2));
+            for (index, (row, wanted)) in y.chunks_exact(columns + 2).zip(wanted.chunks_exact(columns)).enumerate() {
+                close(&row[..columns], wanted, roundoff::<O>() + 4e-6, &format!("{} {activation:?}", set.name()));
+                assert!(row[columns..].iter().all(|&value| value == O::from_f32(7.0)), "wrote past a row");
+                // The same bits alone.
+                let mut alone = vec![O::default(); columns];
+                let x = Rows::new(&x[index * stride..(index + 1) * stride], 1, k, stride);
+                packed.product_with(x, epilogue, RowsMut::dense(&mut alone, 1, columns));
+                assert_eq!(alone, row[..columns], "{} {activation:?}", set.name());
+            }
+        }
+        for set in InstructionSet::available() {
+            check::<f32, f32>(set, (rows, n, k), seed >> 2);
+            check::<f32, bf16>(set, (rows, n, k), seed >> 2);
+            check::<bf16, f32>(set, (rows, n, k), seed >> 2);
+            check::<bf16, bf16>(set, (rows, n, k), seed >> 2);
         }
     }
 
