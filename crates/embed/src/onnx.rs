@@ -28,6 +28,11 @@ impl OnnxBackend {
         let pooling = match pooling {
             Pooling::Cls => fastembed::Pooling::Cls,
             Pooling::Mean => fastembed::Pooling::Mean,
+            Pooling::LastToken => {
+                return Err(
+                    source.bad_file(&source.onnx, "it pools the last token, which ONNX graphs are not run with")
+                );
+            }
         };
         Ok(Self { onnx: source.onnx()?, source: source.clone(), tokenizer, pooling, environment })
     }

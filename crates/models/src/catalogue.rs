@@ -38,6 +38,8 @@ pub enum Pooling {
     Cls,
     /// The mean over all tokens that are not padding.
     Mean,
+    /// The vector of the last token that is not padding, as decoders used as embedders have it.
+    LastToken,
 }
 
 /// A revision of a repository on the model hub.
@@ -113,6 +115,10 @@ pub struct ModelSpec {
     /// Length of an embedder's vectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dimension: Option<usize>,
+    /// Lengths, below `dimension`, to which its vectors may be cut because it was trained so (Matryoshka representation
+    /// learning, Kusupati et al. 2022); empty when only whole vectors mean anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dimensions: Vec<usize>,
     /// Most tokens it reads (for a chat model: prompt and output together).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
@@ -229,6 +235,9 @@ fn check_model(model: &ModelSpec) -> Result<(), String> {
         let complete = model.dimension.is_some_and(|d| d > 0) && model.pooling.is_some();
         if !complete || model.max_tokens.is_none_or(|t| t == 0) {
             return Err("is an embedder and needs dimension, max_tokens and pooling".to_owned());
+        }
+        if model.dimensions.iter().any(|cut| *cut == 0 || model.dimension.is_some_and(|whole| *cut >= whole)) {
+            return Err("lists a length among its dimensions that is not between 0 and its dimension".to_owned());
         }
     }
     if let Some(hub) = &model.hub {

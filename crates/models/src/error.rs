@@ -137,6 +137,22 @@ pub enum ModelsError {
         /// The names there are.
         known: String,
     },
+    /// A file of a model is not what such a file must be.
+    #[error("the file {path} {reason}; fetch or export the model again", path = path.display())]
+    BadModelFile {
+        /// The file.
+        path: PathBuf,
+        /// Completes "the file ...".
+        reason: String,
+    },
+    /// A file of a model is sound, but of a kind that is not read.
+    #[error("the file {path} {reason}", path = path.display())]
+    UnsupportedModel {
+        /// The file.
+        path: PathBuf,
+        /// Completes "the file ...".
+        reason: String,
+    },
     /// The operating system refused a file operation.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -157,7 +173,9 @@ impl ModelsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownModel { .. } | Self::NoSuchFile { .. } => ErrorKind::NotFound,
-            Self::Catalogue(_) | Self::LocalIncomplete { .. } => ErrorKind::InvalidInput,
+            Self::Catalogue(_) | Self::LocalIncomplete { .. } | Self::UnsupportedModel { .. } => {
+                ErrorKind::InvalidInput
+            }
             Self::NoRuntime { .. }
             | Self::Offline { .. }
             | Self::NoPip { .. }
@@ -169,6 +187,7 @@ impl ModelsError {
             | Self::DamagedWheel { .. }
             | Self::UnsafeEntry { .. }
             | Self::MissingEntry { .. }
+            | Self::BadModelFile { .. }
             | Self::AllSources { corrupt: true, .. } => ErrorKind::Corrupt,
             Self::Io { .. } => ErrorKind::Io,
             Self::Storage(error) => error.kind(),

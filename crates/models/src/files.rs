@@ -43,6 +43,7 @@ impl ModelFiles {
             None => "none",
             Some(Pooling::Cls) => "cls",
             Some(Pooling::Mean) => "mean",
+            Some(Pooling::LastToken) => "last_token",
         };
         let _ = writeln!(text, "pooling {pooling}");
         let _ = writeln!(text, "query {}:{}", self.spec.query_prefix.len(), self.spec.query_prefix);

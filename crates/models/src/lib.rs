@@ -12,6 +12,7 @@ mod error;
 mod files;
 mod hub;
 mod pip;
+mod small_file;
 mod store;
 mod verify;
 mod wheel;

@@ -1,6 +1,21 @@
 //! Transformer encoders of the BERT family as plain numbers: what a folder's files say about the network, and its weights
 //! as `f32`, whatever file they lie in. What runs an encoder, and what writes it as another file, starts from here.
 
+mod assemble;
+mod config;
+mod names;
+mod tensor_file;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use crate::{ModelFiles, ModelsError};
+
+/// Name of the weights in the folder of a model that comes as safetensors.
+const SAFETENSORS: &str = "model.safetensors";
+/// Name of the file that holds an encoder's shape.
+const CONFIG: &str = "config.json";
+
 /// How a family names and arranges what all of them have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncoderFamily {
@@ -102,4 +117,17 @@ pub struct Encoder {
     pub norm: Norm,
     /// The blocks, first to last.
     pub layers: Vec<EncoderLayer>,
+}
+
+impl Encoder {
+    /// Reads the encoder in `files`: shape out of `config.json`, weights out of `model.safetensors` (f32, f16 or bf16).
+    ///
+    /// [`ModelsError::NoSuchFile`] when the model lacks one of the two, [`ModelsError::UnsupportedModel`] when it is of
+    /// another family, [`ModelsError::BadModelFile`] when a tensor is missing or has another shape than the config says.
+    pub fn read(files: &ModelFiles) -> Result<Self, ModelsError> {
+        let config = EncoderConfig::read(&files.path(CONFIG)?)?;
+        let path = files.path(SAFETENSORS)?;
+        let tensors = tensor_file::MappedTensors::open(&path)?;
+        assemble::encoder(config, &tensors).map_err(|reason| ModelsError::BadModelFile { path, reason })
+    }
 }
