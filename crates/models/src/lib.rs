@@ -11,6 +11,7 @@ mod encoder;
 mod error;
 mod files;
 mod hub;
+pub mod onnx;
 mod pip;
 mod small_file;
 mod store;

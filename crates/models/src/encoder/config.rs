@@ -10,7 +10,7 @@ use crate::small_file::read_small;
 
 /// Epsilon of the layer norms where the file names none (`DistilBERT`'s files never do).
 const DEFAULT_EPSILON: f32 = 1e-12;
-/// Padding token of the RoBERTa family where the file names none.
+/// Padding token of the `RoBERTa` family where the file names none.
 const DEFAULT_PADDING: usize = 1;
 
 /// What `config.json` calls the counts of a family.

@@ -55,7 +55,7 @@ pub struct EncoderConfig {
     pub vocabulary: usize,
     /// Rows of the position embeddings.
     pub positions: usize,
-    /// Position of the first token: 0, but 2 for the RoBERTa family.
+    /// Position of the first token: 0, but 2 for the `RoBERTa` family.
     pub first_position: usize,
     /// Added to the variance in every layer norm.
     pub epsilon: f32,

@@ -50,17 +50,17 @@ impl Encoder {
         if let Some(name) = names.token_types {
             all.push(table(name, 1, hidden, &self.token_type));
         }
-        norm(&mut all, names.norm.to_owned(), &self.norm);
+        norm(&mut all, names.norm, &self.norm);
         for (number, layer) in self.layers.iter().enumerate() {
             let within = |name: &str| format!("{}.{number}.{name}", names.blocks);
-            dense(&mut all, within(names.query), &layer.query);
-            dense(&mut all, within(names.key), &layer.key);
-            dense(&mut all, within(names.value), &layer.value);
-            dense(&mut all, within(names.attention_output), &layer.attention_output);
-            norm(&mut all, within(names.attention_norm), &layer.attention_norm);
-            dense(&mut all, within(names.up), &layer.up);
-            dense(&mut all, within(names.down), &layer.down);
-            norm(&mut all, within(names.output_norm), &layer.output_norm);
+            dense(&mut all, &within(names.query), &layer.query);
+            dense(&mut all, &within(names.key), &layer.key);
+            dense(&mut all, &within(names.value), &layer.value);
+            dense(&mut all, &within(names.attention_output), &layer.attention_output);
+            norm(&mut all, &within(names.attention_norm), &layer.attention_norm);
+            dense(&mut all, &within(names.up), &layer.up);
+            dense(&mut all, &within(names.down), &layer.down);
+            norm(&mut all, &within(names.output_norm), &layer.output_norm);
         }
         all
     }
@@ -70,14 +70,14 @@ fn table<'a>(name: &str, rows: usize, columns: usize, values: &'a [f32]) -> Name
     Named { name: name.to_owned(), shape: vec![rows, columns], values }
 }
 
-fn dense<'a>(all: &mut Vec<Named<'a>>, name: String, dense: &'a Dense) {
+fn dense<'a>(all: &mut Vec<Named<'a>>, name: &str, dense: &'a Dense) {
     let outputs = dense.bias.len();
     let inputs = dense.weight.len().checked_div(outputs).unwrap_or(0);
     all.push(table(&format!("{name}.weight"), outputs, inputs, &dense.weight));
     all.push(Named { name: format!("{name}.bias"), shape: vec![outputs], values: &dense.bias });
 }
 
-fn norm<'a>(all: &mut Vec<Named<'a>>, name: String, norm: &'a Norm) {
+fn norm<'a>(all: &mut Vec<Named<'a>>, name: &str, norm: &'a Norm) {
     all.push(Named { name: format!("{name}.weight"), shape: vec![norm.weight.len()], values: &norm.weight });
     all.push(Named { name: format!("{name}.bias"), shape: vec![norm.bias.len()], values: &norm.bias });
 }

@@ -1,0 +1,11 @@
+//! Graphs in the Open Neural Network Exchange format: its messages, files and parts.
+
+mod build;
+mod file;
+mod proto;
+
+pub use proto::{
+    AttributeKind, AttributeProto, DataType, Dimension, DimensionProto, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto,
+    ValueInfoProto,
+};
