@@ -15,14 +15,15 @@
 )]
 
 mod attention;
+mod bidirectional;
 mod cross_entropy;
 mod dropout;
 mod element;
 mod epilogue;
 mod exponential;
-#[cfg_attr(not(test), expect(dead_code, reason = "the epilogues of products call it"))]
 mod gelu;
 mod instructions;
+mod layer_norm;
 mod matmul;
 mod outer;
 mod packed;
@@ -32,6 +33,7 @@ mod unary;
 mod vectors;
 
 pub use attention::{Attended, AttentionGradients, AttentionInput, AttentionScratch, attend, attend_backward};
+pub use bidirectional::{HeadScratch, attend_to_all};
 pub use cross_entropy::{
     CrossEntropyScratch, OutputMatrix, TargetScores, WeightedTargets, cross_entropy, logit_gradients,
 };
@@ -39,6 +41,7 @@ pub use dropout::{DropoutRow, add_dropped_out, drop_out};
 pub use element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 pub use epilogue::Epilogue;
 pub use instructions::InstructionSet;
+pub use layer_norm::{LayerNorm, layer_norm};
 pub use matmul::{Matrix, MatrixMut, matmul};
 pub use outer::outer_sum;
 pub use packed::{LowRank, PackedMatrix, Part};

@@ -1,6 +1,7 @@
 //! Functions of one number that follow a product, in forms that vectorise.
 
-use crate::exponential::{exp, multiply_add, sigmoid};
+use crate::exponential::{multiply_add, sigmoid};
+use crate::gelu::gelu;
 
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,21 +30,6 @@ impl Unary {
             Self::Tanh => tanh::<FMA>(x),
         }
     }
-}
-
-/// Through the complementary error function by formula 7.1.26 of Abramowitz and Stegun, whose error is below 1.5e-7.
-#[inline(always)]
-fn gelu<const FMA: bool>(x: f32) -> f32 {
-    const POLYNOMIAL: [f32; 4] = [-1.453_152_1, 1.421_413_8, -0.284_496_72, 0.254_829_6];
-    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / multiply_add::<FMA>(z, 0.327_591_1, 1.0);
-    let mut sum = 1.061_405_4;
-    for coefficient in POLYNOMIAL {
-        sum = multiply_add::<FMA>(sum, t, coefficient);
-    }
-    let tail = 0.5 * sum * t * exp::<FMA>(-z * z);
-    // Φ(x) is the tail on the left and what the tail leaves on the right.
-    x * if x < 0.0 { tail } else { 1.0 - tail }
 }
 
 #[inline(always)]

@@ -7,10 +7,9 @@ use std::arch::x86_64::{
     __m256bh, __m256i, __m512, __m512bh, __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castps_si512,
     _mm512_castsi512_ps, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_load_ps, _mm512_loadu_si512,
     _mm512_mask_mov_ps, _mm512_max_ps, _mm512_mul_ps, _mm512_permutex2var_epi16, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_ps, _mm512_store_si512,
-    _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
+    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_scalef_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_ps, _mm512_store_si512, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use std::mem::transmute;
 
@@ -213,7 +212,8 @@ fn transposed(rows: [__m512i; LANES]) -> [__m512i; LANES] {
 unsafe fn pair_values(operands: Operands) {
     let vectors = operands.width / LANES;
     // Places of 16-bit numbers in two rows of 32: 0, 32, 1, 33 and so on.
-    let places = |first: u16| std::array::from_fn::<u16, 32, _>(|index| first + index as u16 / 2 + 32 * (index as u16 & 1));
+    let places =
+        |first: u16| std::array::from_fn::<u16, 32, _>(|index| first + index as u16 / 2 + 32 * (index as u16 & 1));
     let (low, high) = (places(0), places(16));
     // SAFETY: only rows of tokens are read, in whole registers; `pairs` has the lines for each pair. Arrays of 32 numbers of
     // 16 bits have the bits of a register.

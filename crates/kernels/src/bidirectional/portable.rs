@@ -1,6 +1,6 @@
 //! One head's attention in sums of `f32`, for every instruction set and format.
 
-use super::{HeadScratch, Head, LANES, Line};
+use super::{Head, HeadScratch, LANES, Line};
 use crate::element::{Element, Rows, RowsMut};
 use crate::exponential::{exp, multiply_add};
 use crate::instructions::{InstructionSet, versions};

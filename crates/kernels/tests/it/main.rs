@@ -1,7 +1,9 @@
 //! Every kernel against plain 64-bit loops, on every instruction set of the machine.
 
 mod attention;
+mod bidirectional;
 mod cross_entropy;
+mod layer_norm;
 mod products;
 mod quantised;
 mod rows;
