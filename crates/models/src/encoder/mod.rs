@@ -3,16 +3,22 @@
 
 mod assemble;
 mod config;
+mod graph;
 mod names;
 mod tensor_file;
 #[cfg(test)]
 mod tests;
 mod write;
 
+use std::fs;
+
+use crate::onnx::ModelProto;
 use crate::{ModelFiles, ModelsError};
 
 /// Name of the weights in the folder of a model that comes as safetensors.
 const SAFETENSORS: &str = "model.safetensors";
+/// Name of the weights in the folder of a model that comes as an ONNX graph.
+const ONNX: &str = "model.onnx";
 /// Name of the file that holds an encoder's shape.
 const CONFIG: &str = "config.json";
 
@@ -120,14 +126,49 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Reads the encoder in `files`: shape out of `config.json`, weights out of `model.safetensors` (f32, f16 or bf16).
+    /// Reads the encoder in `files`: shape out of `config.json`, weights out of `model.safetensors` (f32, f16 or bf16), or
+    /// where there is none out of `model.onnx`, quantised weights made floats again.
     ///
-    /// [`ModelsError::NoSuchFile`] when the model lacks one of the two, [`ModelsError::UnsupportedModel`] when it is of
-    /// another family, [`ModelsError::BadModelFile`] when a tensor is missing or has another shape than the config says.
+    /// [`ModelsError::NoSuchFile`] when the model lacks them, [`ModelsError::UnsupportedModel`] when it is of another
+    /// family, [`ModelsError::BadModelFile`] when a tensor is missing or has another shape than the config says.
     pub fn read(files: &ModelFiles) -> Result<Self, ModelsError> {
-        let config = EncoderConfig::read(&files.path(CONFIG)?)?;
-        let path = files.path(SAFETENSORS)?;
-        let tensors = tensor_file::MappedTensors::open(&path)?;
-        assemble::encoder(config, &tensors).map_err(|reason| ModelsError::BadModelFile { path, reason })
+        let config_path = files.path(CONFIG)?;
+        let config = EncoderConfig::read(&config_path)?;
+        let has = |name: &str| files.spec.files.iter().any(|file| file.name == name);
+        let graph = has(ONNX) && !has(SAFETENSORS);
+        let path = files.path(if graph { ONNX } else { SAFETENSORS })?;
+        // Every number takes a byte at least; twice that allows for tensors that a graph uses more than once.
+        if config.parameters() > 2 * u128::from(bytes_on_disk(files)?) {
+            let reason = format!("describes {} numbers, more than the model's files can hold", config.parameters());
+            return Err(ModelsError::BadModelFile { path: config_path, reason });
+        }
+        let encoder = if graph {
+            assemble::encoder(config, &graph::GraphTensors::new(&ModelProto::open(&path)?))
+        } else {
+            assemble::encoder(config, &tensor_file::MappedTensors::open(&path)?)
+        };
+        encoder.map_err(|reason| ModelsError::BadModelFile { path, reason })
+    }
+}
+
+/// Bytes of a model's files together, as they lie there.
+fn bytes_on_disk(files: &ModelFiles) -> Result<u64, ModelsError> {
+    let mut bytes = 0;
+    for file in &files.spec.files {
+        let path = files.path(&file.name)?;
+        bytes += fs::metadata(&path).map_err(ModelsError::io("look at", &path))?.len();
+    }
+    Ok(bytes)
+}
+
+impl EncoderConfig {
+    /// Numbers of an encoder of this shape.
+    pub fn parameters(&self) -> u128 {
+        let [hidden, layers, intermediate, vocabulary, positions] =
+            [self.hidden, self.layers, self.intermediate, self.vocabulary, self.positions].map(|count| count as u128);
+        let squares = hidden.saturating_mul(4 * hidden + 9);
+        let feed_forward = intermediate.saturating_mul(2 * hidden + 1);
+        let tables = vocabulary.saturating_add(positions).saturating_add(3).saturating_mul(hidden);
+        layers.saturating_mul(squares.saturating_add(feed_forward)).saturating_add(tables)
     }
 }

@@ -138,6 +138,20 @@ impl TensorProto {
         self.counted(values)
     }
 
+    /// Its numbers out of either type of bytes, row-major; otherwise an error (completing "the file ...").
+    pub(crate) fn to_bytes(&self) -> Result<Vec<i16>, String> {
+        let raw = &self.raw_data;
+        let values = match DataType::try_from(self.data_type) {
+            Ok(DataType::Int8 | DataType::Uint8) if raw.is_empty() => {
+                self.int32_data.iter().map(|value| *value as i16).collect()
+            }
+            Ok(DataType::Int8) => raw.iter().map(|byte| i8::from_le_bytes([*byte]).into()).collect(),
+            Ok(DataType::Uint8) => raw.iter().map(|byte| i16::from(*byte)).collect(),
+            _ => return Err(self.wrong("bytes")),
+        };
+        self.counted(values)
+    }
+
     fn chunks<'a, const N: usize>(&self, raw: &'a [u8]) -> Result<&'a [[u8; N]], String> {
         match raw.as_chunks() {
             (chunks, []) => Ok(chunks),
