@@ -7,10 +7,10 @@ use std::sync::{Arc, Weak};
 
 use anser_core::storage::DataDir;
 use anser_core::{Embedder, Generator, Progress, Reranker, TrainedKind, Trainer};
-use anser_embed::{EmbedOptions, OnnxReranker, TextEmbedder};
+use anser_embed::{EmbedError, EmbedOptions, OnnxReranker, RuntimeLibrary, TextEmbedder};
 use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels, TunedModel};
 use anser_generate::{GeneratorOptions, LlamaGenerator, LoraAdapter};
-use anser_models::{ModelFiles, ModelRole, ModelStore, ModelStoreOptions};
+use anser_models::{ModelFiles, ModelRole, ModelStatus, ModelStore, ModelStoreOptions};
 use anser_tune::{LocalTrainer, TrainerOptions};
 use parking_lot::Mutex;
 
@@ -120,6 +120,17 @@ impl Loader {
     }
 }
 
+impl RuntimeLibrary for Loader {
+    fn obtain(&self) -> Result<PathBuf, EmbedError> {
+        Ok(self.store.ensure_runtime(self.progress.as_ref())?)
+    }
+
+    fn is_here(&self) -> bool {
+        let status = self.store.catalogue().runtime().and_then(|spec| self.store.status(&spec.name));
+        matches!(status, Ok(ModelStatus::Present { .. }))
+    }
+}
+
 impl ModelLoader for Loader {
     fn embedder_name(&self) -> &str {
         &self.settings.embedder
@@ -135,8 +146,7 @@ impl ModelLoader for Loader {
 
     fn embedder(&self) -> anser_core::Result<Arc<dyn Embedder>> {
         let files = self.files(&self.settings.embedder)?;
-        let runtime = self.store.ensure_runtime(self.progress.as_ref())?;
-        Ok(Arc::new(TextEmbedder::load(&files, &runtime, &self.embed_options())?))
+        Ok(Arc::new(TextEmbedder::load(&files, self, &self.embed_options())?))
     }
 
     fn reranker(&self) -> anser_core::Result<Arc<dyn Reranker>> {

@@ -31,8 +31,17 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// What several texts in one run cost.
     fn batching(&self) -> Batching;
 
-    /// Something that runs the model on its own thread, with at most `threads` threads. Weights are shared where the engine
-    /// can share them.
+    /// Tokens of a run that keep this engine busy without making a question wait long behind it; 0 runs every text alone.
+    fn run_tokens(&self) -> usize {
+        0
+    }
+
+    /// Whether all sessions read the same weights, so that there may be one for every thread.
+    fn shares_weights(&self) -> bool {
+        self.batching() == Batching::Ragged
+    }
+
+    /// Something that runs the model on its own thread, with at most `threads` threads.
     fn session(&self, threads: usize) -> Result<Box<dyn Session>, EmbedError>;
 }
 

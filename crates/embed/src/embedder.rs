@@ -1,6 +1,5 @@
 //! The embedder that the rest of the program sees: reads texts, hands them to a worker, checks what comes back.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding};
@@ -10,11 +9,12 @@ use crate::backend::{Backend, Input, Session};
 use crate::onnx::OnnxBackend;
 use crate::options::Sessions;
 use crate::panics::caught;
-use crate::schedule::Entry;
+use crate::pipeline;
+use crate::schedule::{Entry, RunLimit};
 use crate::source::{ModelSource, unfit};
 use crate::tokens::TextReader;
 use crate::worker::{MakeModel, Worker};
-use crate::{EmbedError, EmbedOptions};
+use crate::{EmbedError, EmbedOptions, RuntimeLibrary};
 
 /// A text embedder that runs its model on threads of its own.
 pub struct TextEmbedder {
@@ -22,14 +22,16 @@ pub struct TextEmbedder {
     query_prefix: String,
     passage_prefix: String,
     reader: TextReader,
+    /// Threads that tokenise a large request.
+    readers: usize,
     worker: Worker<Box<dyn Session>>,
     backend: String,
 }
 
 impl TextEmbedder {
-    /// Loads the embedder in `files`, if need be on the ONNX Runtime library at `runtime`, and embeds one word to see that
-    /// it works and has the dimension that its catalogue entry says.
-    pub fn load(files: &ModelFiles, runtime: &Path, options: &EmbedOptions) -> Result<Self, EmbedError> {
+    /// Loads the embedder in `files` and embeds one word to see that it works and has the dimension that its catalogue
+    /// entry says. `runtime` is asked for the ONNX Runtime library only when the model needs it.
+    pub fn load(files: &ModelFiles, runtime: &dyn RuntimeLibrary, options: &EmbedOptions) -> Result<Self, EmbedError> {
         const ROLE: &str = "an embedder";
         options.check()?;
         let source = ModelSource::new(files, ModelRole::Embedder, ROLE)?;
@@ -37,8 +39,8 @@ impl TextEmbedder {
         let dimension = spec.dimension.ok_or_else(|| unfit(spec, ROLE, "dimension is missing".into()))?;
         let pooling = spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?;
         let (reader, _) = source.tokenizer()?;
-        let sessions = Sessions::of(options.threads);
-        let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::load(&source, pooling, runtime)?);
+        let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::load(&source, pooling, &runtime.obtain()?)?);
+        let sessions = Sessions::of(options.threads, backend.shares_weights());
         let mut first = backend.session(sessions.threads_each)?;
         check_dimension(first.as_mut(), &source, &reader, dimension)?;
         let further = (1..sessions.count)
@@ -47,6 +49,10 @@ impl TextEmbedder {
                 Box::new(move || backend.session(sessions.threads_each)) as MakeModel<Box<dyn Session>>
             })
             .collect();
+        let limit = RunLimit {
+            batching: backend.batching(),
+            tokens: options.batch_tokens.unwrap_or_else(|| backend.run_tokens()),
+        };
         Ok(Self {
             info: EmbedderInfo {
                 model: spec.name.clone(),
@@ -56,8 +62,9 @@ impl TextEmbedder {
             },
             query_prefix: spec.query_prefix.clone(),
             passage_prefix: spec.passage_prefix.clone(),
-            worker: Worker::spawn(&spec.name, options, first, further)?,
+            worker: Worker::spawn(&spec.name, options.queue, limit, first, further)?,
             backend: backend.name(),
+            readers: options.readers(),
             reader,
         })
     }
@@ -75,25 +82,15 @@ impl TextEmbedder {
         if let Some(index) = texts.iter().position(|text| text.trim().is_empty()) {
             return Err(EmbedError::EmptyText { index });
         }
-        let mut lengths = Vec::with_capacity(texts.len());
-        let mut entries = Vec::with_capacity(texts.len());
-        for (index, text) in texts.iter().enumerate() {
-            if cancel.is_cancelled() {
-                return Err(EmbedError::Cancelled);
-            }
-            let input = format!("{prefix}{text}");
+        let read = |index: usize| {
+            let input = format!("{prefix}{}", texts.get(index).map_or("", String::as_str));
             let reading = self.reader.read(&input).map_err(|reason| self.failed(reason))?;
-            lengths.push((reading.tokens(), reading.truncated));
-            entries.push(Entry {
-                index,
-                tokens: reading.tokens(),
-                item: Input { text: reading.text.to_owned(), ids: reading.ids },
-            });
-        }
-        let vectors = self.worker.submit(entries, cancel)?;
-        vectors
+            let (tokens, truncated) = (reading.tokens(), reading.truncated);
+            let item = Input { text: reading.text.to_owned(), ids: reading.ids };
+            Ok((Entry { index, tokens, item }, (tokens, truncated)))
+        };
+        pipeline::run(&self.worker, texts.len(), self.readers, &read, cancel)?
             .into_iter()
-            .zip(lengths)
             .map(|(vector, (tokens, truncated))| {
                 let embedding = self.checked(vector)?;
                 Ok(Embedded { embedding, tokens, truncated })

@@ -1,9 +1,8 @@
 //! What a caller may choose about a worker.
 
 use std::num::NonZeroUsize;
-use std::thread;
-
 use std::path::PathBuf;
+use std::thread;
 
 use anser_core::Device;
 
@@ -34,14 +33,15 @@ pub enum NumberFormat {
 /// How a worker runs its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbedOptions {
-    /// Threads that ONNX Runtime multiplies with, at least 1.
+    /// Threads that run the model, at least 1.
     pub threads: usize,
     /// Requests that may be waiting or running at once, at least 1; one more is refused as `Overloaded`.
     pub queue: usize,
-    /// Most tokens, padding included, that one run of the model may hold; a longer text runs alone. 0 runs every text
-    /// alone, and then a text's vector depends on nothing but the text. Models with dynamic int8 quantisation choose
-    /// their scale over all texts of a run: larger runs move their vectors a little (cosine about 0.997).
-    pub batch_tokens: usize,
+    /// Most tokens that one run of the model may hold, padding included where the engine pads; a longer text runs alone.
+    /// 0 runs every text alone; `None` is what suits the engine. On ONNX Runtime that is 0, for models with dynamic int8
+    /// quantisation choose their scale over all texts of a run: larger runs move their vectors a little (cosine about
+    /// 0.997).
+    pub batch_tokens: Option<usize>,
     /// The engine; `None` takes the fastest that is correct, as measured on this machine.
     pub engine: Option<Engine>,
     /// The number format; `None` takes the fastest that is correct, as measured on this machine.
@@ -53,12 +53,12 @@ pub struct EmbedOptions {
 }
 
 impl Default for EmbedOptions {
-    /// One thread for each core, 64 requests, every text alone.
+    /// One thread for each core, 64 requests, runs as the engine likes them, the fastest engine that is correct.
     fn default() -> Self {
         Self {
             threads: thread::available_parallelism().map_or(1, NonZeroUsize::get),
             queue: 64,
-            batch_tokens: 0,
+            batch_tokens: None,
             engine: None,
             format: None,
             device: Device::Cpu,
@@ -67,7 +67,15 @@ impl Default for EmbedOptions {
     }
 }
 
+/// Threads of a model that one tokenising thread keeps busy, with room to spare.
+const THREADS_PER_READER: usize = 8;
+
 impl EmbedOptions {
+    /// Threads that tokenise a large request.
+    pub(crate) fn readers(&self) -> usize {
+        self.threads.div_ceil(THREADS_PER_READER)
+    }
+
     /// Refuses zeros that would mean "never".
     pub(crate) fn check(&self) -> Result<(), EmbedError> {
         for (option, value) in [("threads", self.threads), ("queue", self.queue)] {
@@ -79,24 +87,25 @@ impl EmbedOptions {
     }
 }
 
-/// Most copies of a model that one worker holds: each costs its weights again (tens of megabytes).
-const MAX_SESSIONS: usize = 4;
+/// Most copies of a model that one worker holds where each costs its weights again (tens of megabytes).
+const MAX_COPIES: usize = 4;
 
-/// How `threads` are spent: on copies of the model first. A single-threaded copy does the same number of texts in a second
-/// of processor time however busy the machine is; two threads that share each text wait for one another, and when the
+/// How `threads` are spent: on sessions first. A single-threaded session does the same number of texts in a second of
+/// processor time however busy the machine is; two threads that share each text wait for one another, and when the
 /// cores have other work too they lose up to half of their time that way (measured on two cores).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sessions {
-    /// Copies of the model, each on its own worker thread.
+    /// Sessions, each on its own worker thread.
     pub(crate) count: usize,
-    /// Threads that each copy multiplies with.
+    /// Threads that each multiplies with.
     pub(crate) threads_each: usize,
 }
 
 impl Sessions {
-    /// At most four copies; threads beyond that are shared out evenly.
-    pub(crate) fn of(threads: usize) -> Self {
-        let count = threads.clamp(1, MAX_SESSIONS);
+    /// One for each thread where they share the weights. Copies are four at most, and threads beyond are shared out evenly.
+    pub(crate) fn of(threads: usize, share_weights: bool) -> Self {
+        let most = if share_weights { usize::MAX } else { MAX_COPIES };
+        let count = threads.clamp(1, most);
         Self { count, threads_each: (threads / count).max(1) }
     }
 }
@@ -118,12 +127,15 @@ mod tests {
 
     #[test]
     fn threads_become_copies_first_and_are_never_exceeded() {
-        assert_eq!(Sessions::of(1), Sessions { count: 1, threads_each: 1 });
-        assert_eq!(Sessions::of(2), Sessions { count: 2, threads_each: 1 });
-        assert_eq!(Sessions::of(16), Sessions { count: 4, threads_each: 4 });
+        assert_eq!(Sessions::of(1, false), Sessions { count: 1, threads_each: 1 });
+        assert_eq!(Sessions::of(2, false), Sessions { count: 2, threads_each: 1 });
+        assert_eq!(Sessions::of(16, false), Sessions { count: 4, threads_each: 4 });
+        assert_eq!(Sessions::of(16, true), Sessions { count: 16, threads_each: 1 });
         for threads in 1..200 {
-            let sessions = Sessions::of(threads);
-            assert!(sessions.count * sessions.threads_each <= threads);
+            for share_weights in [false, true] {
+                let sessions = Sessions::of(threads, share_weights);
+                assert!(sessions.count * sessions.threads_each <= threads);
+            }
         }
     }
 }

@@ -8,9 +8,11 @@ use anser_models::{ModelFiles, ModelRole};
 use fastembed::{RerankInitOptionsUserDefined, TextRerank, TokenizerFiles, UserDefinedRerankingModel};
 use ort::environment::Environment;
 
+use crate::backend::Batching;
 use crate::options::Sessions;
 use crate::panics::caught;
-use crate::schedule::Entry;
+use crate::pipeline;
+use crate::schedule::{Entry, RunLimit};
 use crate::source::ModelSource;
 use crate::tokens::TextReader;
 use crate::worker::{MakeModel, Model, Worker};
@@ -20,6 +22,8 @@ use crate::{EmbedError, EmbedOptions, runtime};
 pub struct OnnxReranker {
     name: String,
     reader: TextReader,
+    /// Threads that tokenise a large request.
+    readers: usize,
     worker: Worker<CrossEncoder>,
 }
 
@@ -30,7 +34,7 @@ impl OnnxReranker {
         let source = ModelSource::new(files, ModelRole::Reranker, "a reranker")?;
         let environment = runtime::environment(runtime)?;
         let (reader, tokenizer) = source.tokenizer()?;
-        let sessions = Sessions::of(options.threads);
+        let sessions = Sessions::of(options.threads, false);
         let parts =
             Arc::new(Parts { onnx: source.onnx()?, tokenizer, threads: sessions.threads_each, environment, source });
         let mut model = parts.load()?;
@@ -42,8 +46,9 @@ impl OnnxReranker {
             })
             .collect();
         let name = parts.source.name.clone();
-        let worker = Worker::spawn(&name, options, model, further)?;
-        Ok(Self { name, reader, worker })
+        let limit = RunLimit { batching: Batching::Padded, tokens: options.batch_tokens.unwrap_or(0) };
+        let worker = Worker::spawn(&name, options.queue, limit, model, further)?;
+        Ok(Self { name, reader, readers: options.readers(), worker })
     }
 
     fn score(&self, query: &str, passages: &[String], cancel: &CancelToken) -> Result<Vec<f32>, EmbedError> {
@@ -55,19 +60,15 @@ impl OnnxReranker {
         }
         let asked = self.reader.read(query).map_err(|reason| self.failed(reason))?;
         let query: Arc<str> = asked.text.into();
-        let mut entries = Vec::with_capacity(passages.len());
-        for (index, passage) in passages.iter().enumerate() {
-            if cancel.is_cancelled() {
-                return Err(EmbedError::Cancelled);
-            }
+        let read = |index: usize| {
+            let passage = passages.get(index).map_or("", String::as_str);
             let reading = self.reader.read(passage).map_err(|reason| self.failed(reason))?;
-            entries.push(Entry {
-                index,
-                tokens: (asked.tokens() + reading.tokens()).min(self.reader.max_tokens()),
-                item: Pair { query: Arc::clone(&query), passage: reading.text.to_owned() },
-            });
-        }
-        let scores = self.worker.submit(entries, cancel)?;
+            let tokens = (asked.tokens() + reading.tokens()).min(self.reader.max_tokens());
+            let item = Pair { query: Arc::clone(&query), passage: reading.text.to_owned() };
+            Ok((Entry { index, tokens, item }, ()))
+        };
+        let scores = pipeline::run(&self.worker, passages.len(), self.readers, &read, cancel)?;
+        let scores: Vec<f32> = scores.into_iter().map(|(score, ())| score).collect();
         match scores.iter().position(|score| !score.is_finite()) {
             Some(index) => Err(self.failed(format!("the score of passage {index} is not a number"))),
             None => Ok(scores),

@@ -18,6 +18,25 @@ struct Loaded {
     environment: Environment,
 }
 
+/// Where the ONNX Runtime library comes from, for whoever may not need it. A path stands for itself.
+pub trait RuntimeLibrary {
+    /// Where the library lies; fetches it first when it is not here.
+    fn obtain(&self) -> Result<PathBuf, EmbedError>;
+
+    /// Whether it is here already.
+    fn is_here(&self) -> bool;
+}
+
+impl RuntimeLibrary for PathBuf {
+    fn obtain(&self) -> Result<PathBuf, EmbedError> {
+        Ok(self.clone())
+    }
+
+    fn is_here(&self) -> bool {
+        self.is_file()
+    }
+}
+
 /// Loads the ONNX Runtime library at `library`, unless it is loaded already, and returns what it says about its build.
 ///
 /// A missing file or one that is no such library is `Unavailable`, and another path may be tried after it. Once a library

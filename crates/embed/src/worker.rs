@@ -1,24 +1,26 @@
 //! Threads that own models, and the bounded queue in front of them.
 //!
-//! A request is a list of texts and blocks its caller until every text has run. The first thread gets its model from the
-//! caller; further threads make their own when there is more to do than one thread can, and take from the same queue.
-//! Between two runs of a model, requests whose caller has cancelled are dropped. A panic or failure of a model is
-//! answered to the requests whose texts were running, and the thread lives on.
+//! A request is a list of texts that may come in parts; it blocks its caller until every text has run. The first thread
+//! gets its model from the caller; further threads make their own when there is more to do than one thread can, and take
+//! from the same queue. Between two runs of a model, requests whose caller has cancelled are dropped. A panic or failure of
+//! a model is answered to the requests whose texts were running, and the thread lives on. Whoever has nothing to do sleeps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use anser_core::CancelToken;
 use parking_lot::{Condvar, Mutex};
 
+use crate::EmbedError;
 use crate::panics::caught;
-use crate::schedule::{Entry, Picked, Schedule};
-use crate::{EmbedError, EmbedOptions};
+use crate::schedule::{Entry, Picked, RunLimit, Schedule};
 
 /// Waiting texts at which another thread makes its model: loading one takes about as long as a dozen texts.
 const BACKLOG: usize = 8;
+/// Tokens of one request that may wait; whoever brings more waits until some have run. A run of every thread holds fewer.
+pub(crate) const WAITING_TOKENS: usize = 1 << 17;
 
 /// Something that turns texts into outputs, one for each, in order.
 pub(crate) trait Model: Send + 'static {
@@ -43,9 +45,13 @@ pub(crate) struct Worker<M: Model> {
 
 struct Shared<M: Model> {
     name: String,
-    batch_tokens: usize,
     state: Mutex<State<M>>,
-    changed: Condvar,
+    /// There are texts to run, or the worker stops.
+    work: Condvar,
+    /// There are more texts than the running threads can take, or a thread is gone, or the worker stops.
+    backlog: Condvar,
+    /// A request may bring more texts, or is not wanted any more.
+    room: Condvar,
 }
 
 struct State<M: Model> {
@@ -67,26 +73,29 @@ struct Answer<O> {
 }
 
 impl<M: Model> Worker<M> {
-    /// Starts a thread for `model` and one for each of `further`; `name` is the model's name in messages.
+    /// Starts a thread for `model` and one for each of `further`; `name` is the model's name in messages, and `queue` the
+    /// number of requests that may be open at once.
     pub(crate) fn spawn(
         name: &str,
-        options: &EmbedOptions,
+        queue: usize,
+        limit: RunLimit,
         model: M,
         further: Vec<MakeModel<M>>,
     ) -> Result<Self, EmbedError> {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
-            batch_tokens: options.batch_tokens,
             state: Mutex::new(State {
-                schedule: Schedule::new(),
+                schedule: Schedule::new(limit),
                 answers: BTreeMap::new(),
                 stopping: false,
                 running: 0,
                 deserted: false,
             }),
-            changed: Condvar::new(),
+            work: Condvar::new(),
+            backlog: Condvar::new(),
+            room: Condvar::new(),
         });
-        let mut worker = Self { shared, threads: Vec::with_capacity(further.len() + 1), queue: options.queue };
+        let mut worker = Self { shared, threads: Vec::with_capacity(further.len() + 1), queue };
         worker.start(|shared| shared.serve(model))?;
         for make in further {
             worker.start(|shared| shared.serve_when_busy(make))?;
@@ -106,41 +115,84 @@ impl<M: Model> Worker<M> {
         Ok(())
     }
 
-    /// Runs all of `entries` (their indices count from 0 without a gap) and returns their outputs by index. Blocks.
-    pub(crate) fn submit(
-        &self,
-        entries: Vec<Entry<M::Item>>,
-        cancel: &CancelToken,
-    ) -> Result<Vec<M::Output>, EmbedError> {
-        if cancel.is_cancelled() {
-            return Err(EmbedError::Cancelled);
-        }
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Begins a request of `texts` texts, at least one; they are added one by one or in parts, in any order.
+    pub(crate) fn open(&self, texts: usize, cancel: &CancelToken) -> Result<Request<'_, M>, EmbedError> {
         let (reply, answer) = sync_channel(1);
-        {
-            let mut state = self.shared.state.lock();
-            if state.running == 0 {
-                return Err(self.shared.stopped());
-            }
-            if state.answers.len() >= self.queue {
-                return Err(EmbedError::Overloaded { model: self.shared.name.clone(), queue: self.queue });
-            }
-            let missing = entries.len();
-            let outputs = (0..missing).map(|_| None).collect();
-            let request = state.schedule.push(entries);
-            state.answers.insert(request, Answer { outputs, missing, cancel: cancel.clone(), reply });
+        let mut state = self.shared.state.lock();
+        if state.running == 0 {
+            return Err(self.shared.stopped());
         }
-        self.shared.changed.notify_all();
-        answer.recv().unwrap_or_else(|_| Err(self.shared.stopped()))
+        if state.answers.len() >= self.queue {
+            return Err(EmbedError::Overloaded { model: self.shared.name.clone(), queue: self.queue });
+        }
+        let outputs = (0..texts).map(|_| None).collect();
+        let number = state.schedule.open(texts);
+        state.answers.insert(number, Answer { outputs, missing: texts, cancel: cancel.clone(), reply });
+        Ok(Request { feeder: Feeder { shared: &self.shared, number }, answer })
+    }
+}
+
+/// A request that is being answered. Dropping it takes it back.
+pub(crate) struct Request<'w, M: Model> {
+    feeder: Feeder<'w, M>,
+    answer: Receiver<Result<Vec<M::Output>, EmbedError>>,
+}
+
+impl<'w, M: Model> Request<'w, M> {
+    /// What brings the texts.
+    pub(crate) fn feeder(&self) -> Feeder<'w, M> {
+        Feeder { ..self.feeder }
+    }
+
+    /// The outputs by index, once every text has been added and has run. Blocks.
+    pub(crate) fn wait(self) -> Result<Vec<M::Output>, EmbedError> {
+        self.answer.recv().unwrap_or_else(|_| Err(self.feeder.shared.stopped()))
+    }
+}
+
+impl<M: Model> Drop for Request<'_, M> {
+    fn drop(&mut self) {
+        let mut state = self.feeder.shared.state.lock();
+        state.schedule.remove(self.feeder.number);
+        state.answers.remove(&self.feeder.number);
+        self.feeder.shared.room.notify_all();
+    }
+}
+
+/// Brings the texts of a request, from any thread.
+pub(crate) struct Feeder<'w, M: Model> {
+    shared: &'w Shared<M>,
+    number: u64,
+}
+
+impl<M: Model> Feeder<'_, M> {
+    /// Adds `entries` once not too many others wait. Returns whether the request still has use for texts: it has none when
+    /// it was answered already, because it failed or was cancelled.
+    pub(crate) fn add(&self, entries: Vec<Entry<M::Item>>) -> bool {
+        let texts = entries.len();
+        let mut state = self.shared.state.lock();
+        while state.answers.contains_key(&self.number) && state.schedule.tokens_of(self.number) >= WAITING_TOKENS {
+            self.shared.room.wait(&mut state);
+        }
+        if !state.answers.contains_key(&self.number) {
+            return false;
+        }
+        state.schedule.add(self.number, entries);
+        if state.schedule.texts() >= BACKLOG {
+            self.shared.backlog.notify_all();
+        }
+        drop(state);
+        // No more threads than have something to do, and none once all are awake.
+        let _ = (0..texts).all(|_| self.shared.work.notify_one());
+        true
     }
 }
 
 impl<M: Model> Drop for Worker<M> {
     fn drop(&mut self) {
         self.shared.state.lock().stopping = true;
-        self.shared.changed.notify_all();
+        self.shared.work.notify_all();
+        self.shared.backlog.notify_all();
         for thread in self.threads.drain(..) {
             // A thread that panicked has already given up its requests; there is nobody left to tell.
             let _ = thread.join();
@@ -159,7 +211,8 @@ impl<M: Model> Drop for Leaving<M> {
         if state.running == 0 {
             state.answers.clear();
         }
-        self.0.changed.notify_all();
+        self.0.backlog.notify_all();
+        self.0.room.notify_all();
     }
 }
 
@@ -173,7 +226,7 @@ impl<M: Model> Shared<M> {
         {
             let mut state = self.state.lock();
             while !state.stopping && !state.deserted && state.schedule.texts() < BACKLOG {
-                self.changed.wait(&mut state);
+                self.backlog.wait(&mut state);
             }
             if state.stopping {
                 return;
@@ -201,11 +254,12 @@ impl<M: Model> Shared<M> {
                 return None;
             }
             state.drop_cancelled();
-            let batch = state.schedule.next_batch(self.batch_tokens);
+            let batch = state.schedule.next_run();
+            self.room.notify_all();
             if !batch.is_empty() {
                 return Some(batch);
             }
-            self.changed.wait(&mut state);
+            self.work.wait(&mut state);
         }
     }
 
@@ -269,7 +323,10 @@ impl<M: Model> Shared<M> {
                     let _ = answer.reply.send(Ok(outputs));
                 }
             }
-            Err(error) => state.give_up(request, error),
+            Err(error) => {
+                state.give_up(request, error);
+                self.room.notify_all();
+            }
         }
     }
 }

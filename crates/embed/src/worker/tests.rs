@@ -8,6 +8,7 @@ use std::time::Duration;
 use anser_core::ErrorKind;
 
 use super::*;
+use crate::backend::Batching;
 
 /// Makes the model panic, fail, or give an output too few.
 const PANICS: u32 = 1_000_001;
@@ -71,10 +72,23 @@ fn doubler() -> (Doubler, Strings) {
     (model, Strings { started, leave, dropped })
 }
 
+/// Runs of padded texts.
+fn padded(tokens: usize) -> RunLimit {
+    RunLimit { batching: Batching::Padded, tokens }
+}
+
 fn worker(queue: usize, batch_tokens: usize) -> (Worker<Doubler>, Strings) {
     let (model, strings) = doubler();
-    let options = EmbedOptions { threads: 1, queue, batch_tokens, ..EmbedOptions::default() };
-    (Worker::spawn("doubler", &options, model, Vec::new()).unwrap(), strings)
+    (Worker::spawn("doubler", queue, padded(batch_tokens), model, Vec::new()).unwrap(), strings)
+}
+
+impl<M: Model> Worker<M> {
+    /// A request whose texts are all there.
+    fn submit(&self, entries: Vec<Entry<M::Item>>, cancel: &CancelToken) -> Result<Vec<M::Output>, EmbedError> {
+        let request = self.open(entries.len(), cancel)?;
+        request.feeder().add(entries);
+        request.wait()
+    }
 }
 
 /// A request for `numbers`, each of which counts as ten tokens.
@@ -110,7 +124,6 @@ fn outputs_come_in_the_order_of_the_texts_whatever_order_they_ran_in() {
     let entries = [(0, 5), (1, 50), (2, 7)].map(|(index, tokens)| Entry { index, tokens, item: tokens as u32 });
     assert_eq!(worker.submit(entries.into(), &CancelToken::new()).unwrap(), [10, 100, 14]);
     assert_eq!(strings.started.try_iter().collect::<Vec<_>>(), [[50], [7], [5]]);
-    assert!(worker.submit(Vec::new(), &CancelToken::new()).unwrap().is_empty());
 }
 
 #[test]
@@ -147,7 +160,6 @@ fn a_cancelled_request_stops_between_runs_and_a_waiting_one_never_runs() {
         assert_eq!(kind(waiting.join().unwrap()), ErrorKind::Cancelled);
         assert_eq!(other.join().unwrap().unwrap(), [10, 12, 14, 16]);
         assert_eq!(strings.started.try_iter().collect::<Vec<_>>(), [[5], [6], [7], [8]]);
-        assert_eq!(kind(worker.submit(entries(&[9]), &cancel)), ErrorKind::Cancelled);
     });
 }
 
@@ -210,9 +222,8 @@ fn texts_of_several_requests_share_a_run_and_a_bad_one_fails_only_its_own() {
 #[test]
 fn dropping_the_worker_ends_its_threads_and_frees_its_models() {
     let (model, strings) = doubler();
-    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0, ..EmbedOptions::default() };
     let never: MakeModel<Doubler> = Box::new(|| unreachable!("one text does not keep two threads busy"));
-    let worker = Worker::spawn("doubler", &options, model, vec![never]).unwrap();
+    let worker = Worker::spawn("doubler", 1, padded(0), model, vec![never]).unwrap();
     strings.go_on();
     assert_eq!(worker.submit(entries(&[1]), &CancelToken::new()).unwrap(), [2]);
     drop(worker);
@@ -223,8 +234,7 @@ fn dropping_the_worker_ends_its_threads_and_frees_its_models() {
 fn a_backlog_brings_a_second_model_to_the_work() {
     let (first, first_strings) = doubler();
     let (second, second_strings) = doubler();
-    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0, ..EmbedOptions::default() };
-    let worker = Worker::spawn("doubler", &options, first, vec![Box::new(|| Ok(second))]).unwrap();
+    let worker = Worker::spawn("doubler", 1, padded(0), first, vec![Box::new(|| Ok(second))]).unwrap();
     let numbers: Vec<u32> = (0..20).collect();
     thread::scope(|scope| {
         let asking = ask(scope, &worker, &numbers, &CancelToken::new());
@@ -239,9 +249,8 @@ fn a_backlog_brings_a_second_model_to_the_work() {
 fn one_model_does_all_the_work_when_a_second_cannot_be_made() {
     let (first, strings) = doubler();
     drop(strings.leave);
-    let options = EmbedOptions { threads: 2, queue: 1, batch_tokens: 0, ..EmbedOptions::default() };
     let fails: MakeModel<Doubler> = Box::new(|| Err(EmbedError::Stopped { model: "doubler".to_owned() }));
-    let worker = Worker::spawn("doubler", &options, first, vec![fails]).unwrap();
+    let worker = Worker::spawn("doubler", 1, padded(0), first, vec![fails]).unwrap();
     for _ in 0..3 {
         assert_eq!(worker.submit(entries(&[1; 50]), &CancelToken::new()).unwrap(), [2; 50]);
     }
@@ -269,10 +278,32 @@ impl Model for Careless {
 
 #[test]
 fn callers_are_released_when_the_thread_itself_dies() {
-    let options = EmbedOptions { threads: 1, queue: 4, batch_tokens: 0, ..EmbedOptions::default() };
-    let worker = Worker::spawn("careless", &options, Careless, Vec::new()).unwrap();
+    let worker = Worker::spawn("careless", 4, padded(0), Careless, Vec::new()).unwrap();
     for _ in 0..2 {
         let entry = Entry { index: 0, tokens: 1, item: Explosive };
         assert_eq!(kind(worker.submit(vec![entry], &CancelToken::new())), ErrorKind::Internal);
     }
+}
+
+#[test]
+fn a_request_that_is_dropped_before_it_is_complete_leaves_room_for_another() {
+    let (worker, strings) = worker(1, 0);
+    drop(strings.leave);
+    for _ in 0..3 {
+        let request = worker.open(5, &CancelToken::new()).unwrap();
+        assert!(request.feeder().add(entries(&[1, 2])));
+        assert_eq!(worker.open(1, &CancelToken::new()).map(|_| ()).unwrap_err().kind(), ErrorKind::Overloaded);
+    }
+    assert_eq!(worker.submit(entries(&[3]), &CancelToken::new()).unwrap(), [6]);
+}
+
+#[test]
+fn a_request_that_has_failed_takes_no_more_texts() {
+    let (worker, strings) = worker(1, 0);
+    drop(strings.leave);
+    let request = worker.open(2, &CancelToken::new()).unwrap();
+    let feeder = request.feeder();
+    assert!(feeder.add(entries(&[FAILS])));
+    assert_eq!(kind(request.wait()), ErrorKind::Internal);
+    assert!(!feeder.add(entries(&[1])));
 }

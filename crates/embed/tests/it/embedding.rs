@@ -106,7 +106,7 @@ fn a_text_gives_the_same_vector_whatever_it_is_embedded_with() {
 
 #[test]
 fn larger_runs_move_the_vectors_of_an_int8_model_only_a_little() {
-    let options = EmbedOptions { batch_tokens: 1024, ..options() };
+    let options = EmbedOptions { batch_tokens: Some(1024), ..options() };
     let batching = TextEmbedder::load(&models().embedder, &models().runtime, &options).unwrap();
     let texts = mixed_texts();
     let together = batching.embed(&texts, EmbedPurpose::Passage, &CancelToken::new()).unwrap();
