@@ -153,6 +153,12 @@ pub enum ModelsError {
         /// Completes "the file ...".
         reason: String,
     },
+    /// The model has no other form of the kind asked for.
+    #[error("the model cannot be converted: {reason}")]
+    NotConvertible {
+        /// Why.
+        reason: String,
+    },
     /// The operating system refused a file operation.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -173,9 +179,10 @@ impl ModelsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::UnknownModel { .. } | Self::NoSuchFile { .. } => ErrorKind::NotFound,
-            Self::Catalogue(_) | Self::LocalIncomplete { .. } | Self::UnsupportedModel { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::Catalogue(_)
+            | Self::LocalIncomplete { .. }
+            | Self::UnsupportedModel { .. }
+            | Self::NotConvertible { .. } => ErrorKind::InvalidInput,
             Self::NoRuntime { .. }
             | Self::Offline { .. }
             | Self::NoPip { .. }

@@ -22,7 +22,7 @@ pub use catalogue::{
     Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, FileSpec, HubSource, ModelRole, ModelSpec, Pooling,
     WheelSource,
 };
-pub use encoder::{Activation, Dense, Encoder, EncoderConfig, EncoderFamily, EncoderLayer, Norm};
+pub use encoder::{Activation, Dense, Encoder, EncoderConfig, EncoderFamily, EncoderLayer, GraphFormat, Norm};
 pub use error::ModelsError;
 pub use files::ModelFiles;
 pub use store::{ModelStatus, ModelStore, ModelStoreOptions};

@@ -93,6 +93,12 @@ impl<'a> GraphTensors<'a> {
     fn quantised_table(&self, name: &str) -> Option<(&'a TensorProto, &'a TensorProto, Option<&'a TensorProto>)> {
         let quantised = format!("{name}{QUANTISED}");
         let table = self.constant(&quantised)?;
+        // Written by us: a scale for each row.
+        if let Some(scale) = self.constants.get(format!("{name}_scale").as_str())
+            && scale.dims.len() == 2
+        {
+            return Some((table, scale, None));
+        }
         // The numbers are made floats again after rows were taken out of the table, or before.
         let gathered = self.readers_of(&quantised).iter().filter(|node| node.op_type == "Gather");
         let values = gathered.filter_map(|node| node.output.first().map(String::as_str)).chain([quantised.as_str()]);

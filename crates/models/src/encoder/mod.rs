@@ -8,9 +8,12 @@ mod names;
 mod tensor_file;
 #[cfg(test)]
 mod tests;
+mod to_graph;
 mod write;
 
 use std::fs;
+
+pub use to_graph::GraphFormat;
 
 use crate::onnx::ModelProto;
 use crate::{ModelFiles, ModelsError};

@@ -175,6 +175,133 @@ fn a_tensor_that_is_missing_or_of_another_shape_is_named() {
     assert!(error.contains("word_embeddings") && error.contains("[18, 12]"), "{error}");
 }
 
+/// Writes `encoder` as a graph into `folder` and gives back the model that lies there.
+fn written_as_graph(encoder: &Encoder, format: GraphFormat, folder: &Path) -> ModelFiles {
+    encoder.to_onnx(Pooling::Mean, format).unwrap().write(&folder.join(ONNX)).unwrap();
+    fs::write(folder.join(CONFIG), encoder.config.to_json().to_string()).unwrap();
+    model(folder, &[ONNX, CONFIG])
+}
+
+#[test]
+fn every_family_comes_back_from_a_graph() {
+    for family in FAMILIES {
+        for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut encoder = example(family, 11);
+            encoder.config.activation = activation;
+            let files = written_as_graph(&encoder, GraphFormat::F32, folder.path());
+            assert_eq!(Encoder::read(&files).unwrap(), encoder, "{family:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_come_back_as_near_as_their_scales_allow() {
+    for family in FAMILIES {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = example(family, 13);
+        let files = written_as_graph(&encoder, GraphFormat::Int8, folder.path());
+        let read = Encoder::read(&files).unwrap();
+        let near =
+            |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.5 / 127.0);
+        assert!(near(&read.tokens, &encoder.tokens) && read.tokens != encoder.tokens, "{family:?}");
+        for (ours, theirs) in read.layers.iter().zip(&encoder.layers) {
+            for (ours, theirs) in [
+                (&ours.query, &theirs.query),
+                (&ours.key, &theirs.key),
+                (&ours.value, &theirs.value),
+                (&ours.attention_output, &theirs.attention_output),
+                (&ours.up, &theirs.up),
+                (&ours.down, &theirs.down),
+            ] {
+                assert!(near(&ours.weight, &theirs.weight) && ours.bias == theirs.bias, "{family:?}");
+            }
+        }
+        // What was quantised once is quantised again without loss.
+        let again = written_as_graph(&read, GraphFormat::Int8, folder.path());
+        assert!(near(&Encoder::read(&again).unwrap().tokens, &read.tokens));
+    }
+}
+
+#[test]
+fn a_graph_s_values_have_one_maker_each_and_stand_after_what_they_read() {
+    for (family, pooling) in FAMILIES.into_iter().zip([Pooling::Cls, Pooling::Mean, Pooling::Cls]) {
+        for format in [GraphFormat::F32, GraphFormat::Int8] {
+            let mut model = example(family, 1).to_onnx(pooling, format).unwrap();
+            let graph = model.graph_mut();
+            let mut known: std::collections::HashSet<String> =
+                graph.initializer.iter().map(|t| t.name.clone()).collect();
+            assert_eq!(known.len(), graph.initializer.len());
+            let mut read = std::collections::HashSet::new();
+            known.extend(graph.input.iter().map(|input| input.name.clone()));
+            for node in &graph.node {
+                for input in &node.input {
+                    assert!(known.contains(input), "{} reads {input} before it is made", node.name);
+                    read.insert(input.clone());
+                }
+                for output in &node.output {
+                    assert!(known.insert(output.clone()), "{output} is made twice");
+                }
+            }
+            assert!(graph.output.iter().all(|output| known.contains(&output.name)));
+            assert!(graph.initializer.iter().all(|tensor| read.contains(&tensor.name)), "a constant is never read");
+        }
+    }
+    assert!(example(EncoderFamily::Bert, 1).to_onnx(Pooling::LastToken, GraphFormat::F32).is_err());
+}
+
+#[test]
+fn a_config_that_claims_more_than_the_files_hold_is_refused_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let encoder = example(EncoderFamily::Bert, 2);
+    let files = written_as_graph(&encoder, GraphFormat::F32, folder.path());
+    let huge = EncoderConfig { layers: usize::MAX, ..encoder.config };
+    fs::write(folder.path().join(CONFIG), huge.to_json().to_string()).unwrap();
+    let error = Encoder::read(&files).unwrap_err().to_string();
+    assert!(error.contains("more than the model's files can hold"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_graph_is_read_or_refused(places in proptest::collection::vec((0.0..1.0f64, any::<u8>()), 1..6), int8 in any::<bool>()) {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = example(EncoderFamily::Bert, 5);
+        let format = if int8 { GraphFormat::Int8 } else { GraphFormat::F32 };
+        let files = written_as_graph(&encoder, format, folder.path());
+        let path = folder.path().join(ONNX);
+        let mut bytes = fs::read(&path).unwrap();
+        for (at, with) in places {
+            let at = (at * bytes.len() as f64) as usize;
+            bytes[at] = with;
+        }
+        fs::write(&path, bytes).unwrap();
+        if let Ok(read) = Encoder::read(&files) {
+            prop_assert_eq!(read.tokens.len(), encoder.tokens.len());
+        }
+    }
+
+    #[test]
+    fn nodes_in_disorder_are_read_or_refused(swaps in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..3usize), 1..20)) {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = example(EncoderFamily::Bert, 5);
+        let files = written_as_graph(&encoder, GraphFormat::Int8, folder.path());
+        let mut model = encoder.to_onnx(Pooling::Mean, GraphFormat::Int8).unwrap();
+        let graph = model.graph_mut();
+        for (a, b, what) in swaps {
+            let (a, b) = (a.index(graph.node.len()), b.index(graph.node.len()));
+            match what {
+                0 => graph.node[a].input = graph.node[b].input.clone(),
+                1 => graph.node[a].output = graph.node[b].output.clone(),
+                _ => graph.node[a].op_type = graph.node[b].op_type.clone(),
+            }
+        }
+        model.write(&folder.path().join(ONNX)).unwrap();
+        let _ = Encoder::read(&files);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
