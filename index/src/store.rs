@@ -45,22 +45,30 @@ impl Store {
 
     /// What there is, by name. A collection that cannot be read is left out and logged.
     pub fn list(&self) -> Result<Vec<CollectionInfo>> {
-        let folder = self.data.collections();
         let mut found = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(IndexError::io("list", &folder))? {
-            let entry = entry.map_err(IndexError::io("list", &folder))?;
-            let path = entry.path();
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            if self.data.collection(&name).is_err() || !path.join(DATABASE_FILE).is_file() {
-                continue;
-            }
+        for name in self.names()? {
+            let path = self.data.collection(&name)?;
             match Database::open(&path.join(DATABASE_FILE)).and_then(|database| info(&name, &path, &database)) {
                 Ok(info) => found.push(info),
                 Err(e) => tracing::warn!(collection = %name, error = %e, "left out of the list"),
             }
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// The names of all collections in order, those that cannot be opened among them.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let folder = self.data.collections();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(IndexError::io("list", &folder))? {
+            let entry = entry.map_err(IndexError::io("list", &folder))?;
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+            if self.data.collection(&name).is_ok() && entry.path().join(DATABASE_FILE).is_file() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// Creates an empty collection for the vectors of `embedder`.

@@ -32,6 +32,7 @@ pub trait Embedder: Send + Sync {
 
     /// What computes, and in which number format, such as `native bf16`. Vectors of one fingerprint can be compared
     /// whatever computed them; only those of one backend are equal to the last bit.
+    #[expect(clippy::unnecessary_literal_bound, reason = "implementations have names of their own")]
     fn backend(&self) -> &str {
         "unknown"
     }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use anser_core::ErrorKind;
 use anser_index::{Compaction, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::control::new_id;
-use crate::jobs::{JobContext, JobEnd, JobKind, NewJob, in_words, write_detail, write_done};
-use crate::{Engine, EngineError, EventLevel, Job, JobFailure, JobState, Jobs};
+use crate::jobs::{JobContext, JobEnd, JobKind, in_words, write_detail, write_done};
+use crate::{Engine, EngineError, EventLevel, Job};
 
 /// Name in the table of jobs.
 const KIND: &str = "compact";
@@ -29,19 +27,7 @@ impl Engine {
     /// deleted ones stays on disk. `NotFound` for an unknown collection.
     pub fn create_compaction_job(&self, collection: &str) -> Result<Job, EngineError> {
         let request = CompactionRequest { collection: self.store.get(collection)?.name().to_owned() };
-        let id = new_id("job");
-        let new = NewJob {
-            id: &id,
-            kind: KIND,
-            state: JobState::Queued,
-            request: serde_json::to_value(&request).map_err(|e| EngineError::internal(e.to_string()))?,
-            detail: serde_json::Value::Null,
-            unit: "items",
-            files: Vec::new(),
-        };
-        self.control.write(|tx| Jobs::insert(tx, &new))?;
-        self.jobs.announce();
-        self.job(&id)
+        self.queue_job(KIND, &request, "items", Vec::new())
     }
 }
 
@@ -50,20 +36,15 @@ impl JobKind for CompactionJobs {
         KIND
     }
 
-    fn validate(&self, _: &JobContext<'_>) -> Result<(), EngineError> {
-        Ok(())
-    }
-
     fn run(&self, context: &JobContext<'_>) -> Result<JobEnd, EngineError> {
-        let job = context.job();
-        let request: CompactionRequest = serde_json::from_value(job.request.clone())
-            .map_err(|e| EngineError::internal(format!("the request of the job {} cannot be read: {e}", job.id)))?;
+        let request: CompactionRequest = context.request()?;
         let collection = self.store.get(&request.collection)?;
         let done = collection.compact(&context.progress(), &context.stop().token())?;
         context.log(EventLevel::Info, said(&request.collection, &done), None);
         if !done.erased {
-            let message = "somebody still reads an older state; what was deleted stays in the log of the database until \
-                           they are done";
+            let message = "what was deleted is not gone from every file yet: somebody still reads an older state, or \
+                           vectors are being made, or a damaged database lies beside the present one; compact again \
+                           once that is over, or remove the damaged one";
             context.log(EventLevel::Warn, message, None);
         }
         let key = context.key();
@@ -72,16 +53,6 @@ impl JobKind for CompactionJobs {
             write_done(tx, key, 1, "items")?;
             Ok(Box::new(|| {}))
         })))
-    }
-
-    fn failure(&self, error: &EngineError) -> JobFailure {
-        let code = match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Overloaded => "unavailable",
-            ErrorKind::Corrupt | ErrorKind::Io => "storage_error",
-            ErrorKind::InvalidInput | ErrorKind::Conflict | ErrorKind::TooLarge => "invalid_request",
-            ErrorKind::Internal | ErrorKind::Cancelled => "internal_error",
-        };
-        JobFailure { code: code.to_owned(), message: error.to_string(), param: error.param().map(str::to_owned) }
     }
 }
 

@@ -21,6 +21,8 @@ mod export;
 mod files;
 mod ingest;
 mod jobs;
+#[cfg(test)]
+mod letters;
 mod map;
 mod moderation;
 pub mod outliers;
@@ -32,6 +34,7 @@ pub mod reembed;
 pub mod regress;
 mod replace;
 mod retrieve;
+mod scan;
 mod served;
 mod table;
 mod tuning;

@@ -33,8 +33,9 @@ use crate::keyword::Keywords;
 use crate::upkeep::Upkeep;
 use crate::{Filter, IndexError, IndexOptions, Result, SearchSettings};
 
-/// How often a search begins anew because the database changed between its first look and its last.
-const SEARCH_ATTEMPTS: usize = 4;
+/// How often a search begins anew because the database changed between its first look and its last, or because the words
+/// of a newer state were searched than the vectors.
+pub(crate) const SEARCH_ATTEMPTS: usize = 4;
 
 /// A named set of documents that can be searched. Shared between threads; other processes may use the same collection
 /// at the same time, and every search sees what was acknowledged before it began, whoever wrote it.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anser_core::CancelToken;
 use rusqlite::Connection;
 
-use super::{BUSY_TIMEOUT, Database};
+use super::Database;
+use super::write::truncate_log;
 use crate::{IndexError, Result};
 
 /// Free pages are given back in the background once they are this share of the file, as a divisor ...
@@ -53,15 +54,7 @@ impl Database {
         });
         cancel.check()?;
         outcome.map_err(self.failed("compact"))?;
-        self.empty_log(&writer)
-    }
-
-    fn empty_log(&self, writer: &Connection) -> Result<bool> {
-        let failed = || self.failed("empty the log of");
-        writer.busy_timeout(LOG_PATIENCE).map_err(failed())?;
-        let busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        writer.busy_timeout(BUSY_TIMEOUT).map_err(failed())?;
-        Ok(busy.map_err(failed())? == 0)
+        truncate_log(&writer, LOG_PATIENCE).map_err(self.failed("empty the log of"))
     }
 
     /// Whether so much of the file is free that it should be given back.

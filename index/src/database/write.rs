@@ -115,16 +115,9 @@ impl Database {
     /// Moves the write-ahead log into the database and empties it, so that deleted text is gone from both. A reader that
     /// is busy delays that to a later call, at the latest to the moment when the last connection closes.
     pub(super) fn erase_log(&self) {
-        let writer = self.writer();
-        let erased = writer
-            .busy_timeout(CHECKPOINT_PATIENCE)
-            .and_then(|()| writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)));
-        if let Err(e) = writer.busy_timeout(BUSY_TIMEOUT) {
-            tracing::warn!(error = %e, "cannot restore the database's patience");
-        }
-        match erased {
-            Ok(0) => {}
-            Ok(_) => tracing::debug!(path = %self.path.display(), "readers keep the write-ahead log; erased later"),
+        match truncate_log(&self.writer(), CHECKPOINT_PATIENCE) {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!(path = %self.path.display(), "readers keep the write-ahead log; erased later"),
             Err(e) => tracing::warn!(path = %self.path.display(), error = %e, "cannot erase the write-ahead log"),
         }
     }
@@ -244,4 +237,13 @@ fn remove_chunks(connection: &Connection, document: i64) -> rusqlite::Result<()>
         .execute([document, ChangeOp::ChunkRemoved.code()])?;
     connection.prepare_cached("DELETE FROM chunks WHERE document = ?1")?.execute([document])?;
     Ok(())
+}
+
+/// Moves the write-ahead log into the database and empties it, waiting at most `patience` for readers; false when one of
+/// them still needs it.
+pub(super) fn truncate_log(writer: &Connection, patience: Duration) -> rusqlite::Result<bool> {
+    writer.busy_timeout(patience)?;
+    let busy = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    writer.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(busy? == 0)
 }

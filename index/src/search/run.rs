@@ -9,14 +9,12 @@ use super::explain::{SearchExplain, SearchOutcome};
 use super::fusion::{Fusion, Ranking, fuse};
 use super::params::{SearchMode, SearchParams, SearchQuery};
 use crate::ann::{SearchMethod, Snapshot, dot, wrong_dimension};
-use crate::collection::{Allowed, FilterExplain};
+use crate::collection::{Allowed, FilterExplain, SEARCH_ATTEMPTS};
 use crate::keyword::{Highlighter, KeywordFound, KeywordParams};
 use crate::{Collection, IndexError, Result};
 
 /// Hits that each ranking contributes unless the request says otherwise.
 const CANDIDATES: usize = 100;
-/// How often a search begins anew because the words of a newer state were searched than the vectors.
-const ATTEMPTS: usize = 4;
 
 /// One ranking, or two that became one, with what each hit scored.
 struct Ranked {
@@ -60,7 +58,7 @@ impl Collection {
                 let source = Source { connection, snapshot, allowed: allowed.as_deref() };
                 let mut ranked = self.rank_hits(query, params, &source)?;
                 let newer = ranked.keywords_seq.is_some_and(|seq| seq > snapshot.seq());
-                if newer && attempt < ATTEMPTS {
+                if newer && attempt < SEARCH_ATTEMPTS {
                     return Ok(None);
                 }
                 ranked.hits.truncate(params.k);

@@ -14,8 +14,6 @@ use crate::failure::Failure;
 use crate::holder::Holder;
 use crate::terminal::Terminal;
 
-/// Name of the database in a collection's folder.
-const DATABASE_FILE: &str = "collection.sqlite";
 /// Faults of one collection that are shown to people; machines get them all.
 const SHOWN_FAULTS: usize = 5;
 /// Characters of a fault that are shown.
@@ -84,7 +82,7 @@ impl RepairArgs {
         let store = Store::open(&data, IndexOptions::default()).map_err(failed)?;
         let names = match &self.collection {
             Some(name) => vec![name.clone()],
-            None => collections(&data)?,
+            None => store.names().map_err(failed)?,
         };
         let mut looked = Vec::with_capacity(names.len());
         for name in names {
@@ -188,19 +186,6 @@ fn told(saved: &Salvage) -> String {
     parts.join("; ")
 }
 
-/// The names of all collections, damaged ones included.
-fn collections(data: &DataDir) -> Result<Vec<String>, Failure> {
-    let folder = data.collections();
-    let entries =
-        fs::read_dir(&folder).map_err(|e| Failure::failed(format!("cannot list {}: {e}", folder.display())))?;
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| data.collection(name).is_ok_and(|folder| folder.join(DATABASE_FILE).is_file()))
-        .collect();
-    names.sort();
-    Ok(names)
-}
-
 /// The collections that cannot be opened, each with the reason.
 pub(crate) fn unreadable(data: &DataDir) -> Result<Vec<(String, String)>, Failure> {
     if !data.collections().is_dir() {
@@ -209,7 +194,7 @@ pub(crate) fn unreadable(data: &DataDir) -> Result<Vec<(String, String)>, Failur
     let store = Store::open(data, IndexOptions::default()).map_err(failed)?;
     let listed = store.list().map_err(failed)?;
     let mut found = Vec::new();
-    for name in collections(data)? {
+    for name in store.names().map_err(failed)? {
         if !listed.iter().any(|info| info.name == name)
             && let Err(error) = store.get(&name)
             && !matches!(error, IndexError::NotFound { .. })

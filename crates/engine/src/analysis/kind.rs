@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anser_core::storage::DataDir;
-use anser_core::{CancelToken, ErrorKind, Progress};
+use anser_core::{CancelToken, Progress};
 use anser_index::Store;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use super::{AnalysisRequest, AnalysisSource, Subject};
 use crate::files::FileStore;
 use crate::jobs::{JobContext, JobEnd, JobKind, Moment, in_words, pass, write_detail, write_done};
 use crate::predictors::PredictorStore;
-use crate::{EngineError, EventLevel, JobFailure, ServedModels};
+use crate::{EngineError, EventLevel, ServedModels};
 
 /// Folder, in a job's, of the results that are being made.
 const RESULTS: &str = "results";
@@ -100,14 +100,9 @@ impl JobKind for AnalysisJobs {
         self.kind
     }
 
-    fn validate(&self, _: &JobContext<'_>) -> Result<(), EngineError> {
-        Ok(())
-    }
-
     fn run(&self, context: &JobContext<'_>) -> Result<JobEnd, EngineError> {
         let job = context.job();
-        let request: AnalysisRequest = serde_json::from_value(job.request.clone())
-            .map_err(|e| EngineError::internal(format!("the request of the job {} cannot be read: {e}", job.id)))?;
+        let request: AnalysisRequest = context.request()?;
         let begun = Instant::now();
         let (cancel, progress) = (context.stop().token(), context.progress());
         let reading = Reading {
@@ -145,16 +140,5 @@ impl JobKind for AnalysisJobs {
             write_done(tx, key, rows, UNIT)?;
             Ok(Box::new(|| {}))
         })))
-    }
-
-    fn failure(&self, error: &EngineError) -> JobFailure {
-        let code = match error.kind() {
-            ErrorKind::InvalidInput | ErrorKind::Conflict => "invalid_request",
-            ErrorKind::TooLarge => "too_large",
-            ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Overloaded => "unavailable",
-            ErrorKind::Corrupt | ErrorKind::Io => "storage_error",
-            ErrorKind::Internal | ErrorKind::Cancelled => "internal_error",
-        };
-        JobFailure { code: code.to_owned(), message: error.to_string(), param: error.param().map(str::to_owned) }
     }
 }

@@ -18,16 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::classify::ClassifierOptions;
 use crate::cluster::ClusterOptions;
-use crate::control::new_id;
 use crate::diversity::DiversityOptions;
 use crate::duplicates::DuplicateOptions;
 use crate::evaluate::ClusterEvaluationOptions;
-use crate::jobs::NewJob;
 use crate::outliers::OutlierOptions;
 use crate::predictors::PredictOptions;
 use crate::projection::ProjectionOptions;
 use crate::regress::RegressorOptions;
-use crate::{Engine, EngineError, Job, JobState, Jobs};
+use crate::{Engine, EngineError, Job};
 pub use formats::ResultFormat;
 pub(crate) use formats::convert;
 pub use kind::AnalysisFigures;
@@ -146,18 +144,6 @@ impl Engine {
     pub fn create_analysis_job(&self, request: &AnalysisRequest) -> Result<Job, EngineError> {
         request.analysis.check()?;
         let files = request.source.check(self)?;
-        let id = new_id("job");
-        let new = NewJob {
-            id: &id,
-            kind: request.analysis.kind(),
-            state: JobState::Queued,
-            request: serde_json::to_value(request).map_err(|e| EngineError::internal(e.to_string()))?,
-            detail: serde_json::Value::Null,
-            unit: "documents",
-            files,
-        };
-        self.control.write(|tx| Jobs::insert(tx, &new))?;
-        self.jobs.announce();
-        self.job(&id)
+        self.queue_job(request.analysis.kind(), request, "documents", files)
     }
 }

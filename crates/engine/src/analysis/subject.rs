@@ -6,7 +6,7 @@ use std::path::Path;
 use anser_core::storage::{self, DataDir};
 use anser_core::{AttributeValue, CancelToken, Document, DocumentId, EmbedderInfo, Progress, ProgressUnit};
 use anser_index::analysis::{VectorFile, Vectors};
-use anser_index::{Collection, IndexError, IndexOptions, Store};
+use anser_index::{Collection, IndexOptions, Store};
 use serde::{Deserialize, Serialize};
 
 use super::kind::AnalysisParts;
@@ -14,6 +14,7 @@ use super::rows::{RowFile, RowWriter};
 use super::{AnalysisRequest, AnalysisSource};
 use crate::ingest::Ingester;
 use crate::jobs::{Moment, pass};
+use crate::scan::scan;
 use crate::{EngineError, IngestOptions};
 
 /// Written last: says that the other files are whole.
@@ -183,26 +184,16 @@ fn write(
     progress.start("reading documents", Some(collection.info()?.documents), ProgressUnit::Items);
     let mut vectors = VectorFile::create(&folder.join(VECTORS), embedder.dimension)?;
     let mut rows = RowWriter::create(&folder.join(ROWS))?;
-    let (mut read, mut failure) = (0_u64, None);
-    let scanned = collection.scan(request.source.filter(), &mut |scanned| {
-        let mut take = || -> Result<(), EngineError> {
-            reading.cancel.check()?;
-            pass(Moment::Read)?;
-            vectors.push(scanned.embedding.as_slice())?;
-            rows.push(scanned.document.clone())?;
-            read += 1;
-            progress.set(read);
-            Ok(())
-        };
-        take().map_err(|error| {
-            failure = Some(error);
-            IndexError::internal("the scan was ended by its reader")
-        })
-    });
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    scanned?;
+    let mut read = 0_u64;
+    scan(collection, request.source.filter(), |scanned| {
+        reading.cancel.check()?;
+        pass(Moment::Read)?;
+        vectors.push(scanned.embedding.as_slice())?;
+        rows.push(scanned.document)?;
+        read += 1;
+        progress.set(read);
+        Ok(())
+    })?;
     if read == 0 {
         return Err(nothing(collection, request)?);
     }

@@ -4,77 +4,24 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anser_core::storage::DataDir;
-use anser_core::{
-    CancelToken, Document, DocumentId, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding, Error, ErrorKind,
-    Generator, NoProgress, Reranker, Result, StopReason, StopSignal,
-};
+use anser_core::{CancelToken, Document, DocumentId, ErrorKind, NoProgress, StopReason, StopSignal};
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
 use crate::diversity::DiversityOptions;
 use crate::jobs::{Moment, with_faults};
-use crate::{EngineOptions, JobFailure, ModelLoader, PageRequest, ServedModels, TunedModel};
+use crate::letters::LettersLoader;
+use crate::{EngineOptions, JobFailure, JobState, PageRequest, ServedModels};
 
 const ROWS: usize = 40;
 
-/// One direction for each letter.
-struct Letters(EmbedderInfo);
-
-impl Embedder for Letters {
-    fn info(&self) -> &EmbedderInfo {
-        &self.0
-    }
-
-    fn embed(&self, texts: &[String], _: EmbedPurpose, cancel: &CancelToken) -> Result<Vec<Embedded>> {
-        let one = |text: &String| {
-            cancel.check()?;
-            let mut counts = vec![0.01_f32; 8];
-            text.bytes().for_each(|byte| counts[usize::from(byte % 8)] += 1.0);
-            Ok(Embedded { embedding: Embedding::normalize(counts)?, tokens: 1, truncated: false })
-        };
-        texts.iter().map(one).collect()
-    }
-
-    fn count_tokens(&self, _: &str) -> Result<usize> {
-        Ok(1)
-    }
-}
-
-struct Loader;
-
-impl ModelLoader for Loader {
-    fn embedder_name(&self) -> &'static str {
-        "letters"
-    }
-    fn reranker_name(&self) -> Option<&str> {
-        None
-    }
-    fn generator_name(&self) -> &'static str {
-        "none"
-    }
-    fn embedder(&self) -> Result<Arc<dyn Embedder>> {
-        let (model, fingerprint) = ("letters".to_owned(), "letters".to_owned());
-        Ok(Arc::new(Letters(EmbedderInfo { model, dimension: 8, max_tokens: 512, fingerprint })))
-    }
-    fn reranker(&self) -> Result<Arc<dyn Reranker>> {
-        Err(Error::internal("there is no reranker"))
-    }
-    fn generator(&self) -> Result<Arc<dyn Generator>> {
-        Err(Error::internal("there is no chat model"))
-    }
-    fn tuned(&self, _: &TunedModel) -> Result<Arc<dyn Generator>> {
-        Err(Error::internal("there is no chat model"))
-    }
-}
-
 fn open(folder: &Path, job_memory_bytes: u64) -> Engine {
     let options = EngineOptions { job_memory_bytes, ..EngineOptions::default() };
-    Engine::open(&DataDir::open(folder).unwrap(), ServedModels::new(Loader), None, options).unwrap()
+    Engine::open(&DataDir::open(folder).unwrap(), ServedModels::new(LettersLoader(8)), None, options).unwrap()
 }
 
 /// A collection of a few documents, and a job over it that waits.

@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anser_core::{CancelToken, Document, Progress};
-use anser_index::{Collection, Filter, IndexError, ScannedDocument};
+use anser_index::{Collection, Filter, ScannedDocument};
 
 use crate::EngineError;
+use crate::scan::scan;
 use crate::table::AttributeKinds;
 
 /// Documents, a line of JSON each, and the vectors of the same in the same order.
@@ -41,31 +42,21 @@ impl Spool {
         let mut rows = BufWriter::new(file()?);
         let mut vectors = dimension.map(|_| file().map(BufWriter::new)).transpose()?;
         let mut kinds = AttributeKinds::with_lists();
-        let (mut documents, mut failure) = (0_u64, None);
-        let scanned = collection.scan(filter, &mut |ScannedDocument { document, embedding }| {
-            let mut take = || -> Result<(), EngineError> {
-                cancel.check()?;
-                kinds.add(&document.attributes);
-                let line = EngineError::store_json(&document)?;
-                rows.write_all(line.as_bytes()).and_then(|()| rows.write_all(b"\n")).map_err(failed)?;
-                if let Some(out) = &mut vectors {
-                    for value in embedding.as_slice() {
-                        out.write_all(&value.to_le_bytes()).map_err(failed)?;
-                    }
+        let mut documents = 0_u64;
+        scan(collection, filter, |ScannedDocument { document, embedding }| {
+            cancel.check()?;
+            kinds.add(&document.attributes);
+            let line = EngineError::store_json(&document)?;
+            rows.write_all(line.as_bytes()).and_then(|()| rows.write_all(b"\n")).map_err(failed)?;
+            if let Some(out) = &mut vectors {
+                for value in embedding.as_slice() {
+                    out.write_all(&value.to_le_bytes()).map_err(failed)?;
                 }
-                documents += 1;
-                progress.set(documents);
-                Ok(())
-            };
-            take().map_err(|error| {
-                failure = Some(error);
-                IndexError::internal("the scan was ended by its reader")
-            })
-        });
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        scanned?;
+            }
+            documents += 1;
+            progress.set(documents);
+            Ok(())
+        })?;
         let whole = |out: BufWriter<File>| out.into_inner().map_err(|e| failed(e.into_error()));
         let vectors = vectors.map(whole).transpose()?.zip(dimension);
         Ok(Self { rows: whole(rows)?, vectors, documents, kinds })

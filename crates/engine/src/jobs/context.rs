@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anser_core::{Progress, ProgressUnit, StopSignal, TrainingMetrics};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::line::{Line, StagedProgress};
 use super::memory::{MemoryBudget, Reservation, in_words};
@@ -24,6 +25,13 @@ impl<'a> JobContext<'a> {
     /// The job as it was when it was taken up.
     pub(crate) fn job(&self) -> &Job {
         self.job
+    }
+
+    /// What the job was given.
+    pub(crate) fn request<T: DeserializeOwned>(&self) -> Result<T, EngineError> {
+        let id = &self.job.id;
+        serde_json::from_value(self.job.request.clone())
+            .map_err(|e| EngineError::internal(format!("the request of the job {id} cannot be read: {e}")))
     }
 
     /// The job's row number.

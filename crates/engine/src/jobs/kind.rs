@@ -42,11 +42,15 @@ pub(crate) trait JobKind: Send + Sync {
     }
 
     /// Checks what the job was given. Called for jobs that begin as `validating`; after `Ok` they are queued.
-    fn validate(&self, context: &JobContext<'_>) -> Result<(), EngineError>;
+    fn validate(&self, _: &JobContext<'_>) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Does the work, or goes on with it, until it is done or the context says stop.
     fn run(&self, context: &JobContext<'_>) -> Result<JobEnd, EngineError>;
 
     /// How an error of this kind is reported.
-    fn failure(&self, error: &EngineError) -> JobFailure;
+    fn failure(&self, error: &EngineError) -> JobFailure {
+        JobFailure::of(error)
+    }
 }

@@ -23,9 +23,10 @@ mod work;
 
 use std::sync::Arc;
 
-use anser_core::{Progress, StopSignal, TrainingMetrics};
+use anser_core::{ErrorKind, Progress, StopSignal, TrainingMetrics};
 use serde::{Deserialize, Serialize};
 
+use crate::control::new_id;
 use crate::{Engine, EngineError, Page, PageRequest};
 pub(crate) use context::JobContext;
 pub(crate) use events::{append as append_event, last_step, metrics as step_metrics, parse_metrics};
@@ -116,6 +117,20 @@ pub struct JobFailure {
     pub param: Option<String>,
 }
 
+impl JobFailure {
+    /// How an error is reported that means the same in most kinds of jobs.
+    pub(crate) fn of(error: &EngineError) -> Self {
+        let code = match error.kind() {
+            ErrorKind::InvalidInput | ErrorKind::Conflict => "invalid_request",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Overloaded => "unavailable",
+            ErrorKind::Corrupt | ErrorKind::Io => "storage_error",
+            ErrorKind::Internal | ErrorKind::Cancelled => "internal_error",
+        };
+        Self { code: code.to_owned(), message: error.to_string(), param: error.param().map(str::to_owned) }
+    }
+}
+
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +167,29 @@ impl Engine {
     /// Those jobs that a filter lets through, newest first unless the page says otherwise.
     pub fn jobs_where(&self, filter: &JobFilter, page: &PageRequest) -> Result<Page<Job>, EngineError> {
         self.jobs.list(filter, page)
+    }
+
+    /// Makes a job that waits for its turn; what it does is counted in `unit`, and it reads the uploads `files`.
+    pub(crate) fn queue_job(
+        &self,
+        kind: &'static str,
+        request: &impl Serialize,
+        unit: &'static str,
+        files: Vec<String>,
+    ) -> Result<Job, EngineError> {
+        let id = new_id("job");
+        let new = NewJob {
+            id: &id,
+            kind,
+            state: JobState::Queued,
+            request: serde_json::to_value(request).map_err(|e| EngineError::internal(e.to_string()))?,
+            detail: serde_json::Value::Null,
+            unit,
+            files,
+        };
+        self.control.write(|tx| Jobs::insert(tx, &new))?;
+        self.jobs.announce();
+        self.job(&id)
     }
 
     /// One job; `NotFound` when there is none of that id.

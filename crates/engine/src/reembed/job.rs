@@ -13,7 +13,7 @@ use anser_index::{ChunkText, Reembedding, Store};
 use super::{ReembedReport, ReembedRequest, made_already};
 use crate::ingest::{passage, patiently};
 use crate::jobs::{JobContext, JobEnd, JobKind, Moment, pass, write_detail, write_done};
-use crate::{EngineError, EventLevel, JobFailure, ServedModels};
+use crate::{EngineError, EventLevel, ServedModels};
 
 /// Name in the table of jobs.
 pub(crate) const KIND: &str = "reembed";
@@ -42,14 +42,8 @@ impl JobKind for ReembedJobs {
         KIND
     }
 
-    fn validate(&self, _: &JobContext<'_>) -> Result<(), EngineError> {
-        Ok(())
-    }
-
     fn run(&self, context: &JobContext<'_>) -> Result<JobEnd, EngineError> {
-        let job = context.job();
-        let request: ReembedRequest = serde_json::from_value(job.request.clone())
-            .map_err(|e| EngineError::internal(format!("the request of the job {} cannot be read: {e}", job.id)))?;
+        let request: ReembedRequest = context.request()?;
         let collection = self.store.get(&request.collection)?;
         if collection.embedder().fingerprint == request.embedder.fingerprint {
             // A run before this one died between the exchange and the job's end.
@@ -74,17 +68,6 @@ impl JobKind for ReembedJobs {
                 Err(error)
             }
         }
-    }
-
-    fn failure(&self, error: &EngineError) -> JobFailure {
-        let code = match error.kind() {
-            ErrorKind::InvalidInput | ErrorKind::Conflict => "invalid_request",
-            ErrorKind::TooLarge => "too_large",
-            ErrorKind::NotFound | ErrorKind::Unavailable | ErrorKind::Overloaded => "unavailable",
-            ErrorKind::Corrupt | ErrorKind::Io => "storage_error",
-            ErrorKind::Internal | ErrorKind::Cancelled => "internal_error",
-        };
-        JobFailure { code: code.to_owned(), message: error.to_string(), param: error.param().map(str::to_owned) }
     }
 }
 

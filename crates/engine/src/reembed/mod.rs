@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use job::{KIND, ReembedJobs};
 pub use report::ReembedReport;
 
-use crate::control::new_id;
-use crate::jobs::NewJob;
-use crate::{Engine, EngineError, Job, JobState, Jobs};
+use crate::{Engine, EngineError, Job};
 
 /// Most chunks embedded in one step.
 const MOST_BATCH: usize = 4096;
@@ -91,19 +89,7 @@ impl Engine {
             return Err(made_already(collection, &embedder));
         }
         let request = ReembedRequest { collection: collection.to_owned(), embedder, options: options.clone() };
-        let id = new_id("job");
-        let new = NewJob {
-            id: &id,
-            kind: KIND,
-            state: JobState::Queued,
-            request: serde_json::to_value(&request).map_err(|e| EngineError::internal(e.to_string()))?,
-            detail: serde_json::Value::Null,
-            unit: "chunks",
-            files: Vec::new(),
-        };
-        self.control.write(|tx| Jobs::insert(tx, &new))?;
-        self.jobs.announce();
-        self.job(&id)
+        self.queue_job(KIND, &request, "chunks", Vec::new())
     }
 
     /// Drops the vectors that a collection was searched by before the present ones; false when there are none.

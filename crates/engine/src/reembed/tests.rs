@@ -2,76 +2,23 @@
 
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::Arc;
 
 use anser_core::storage::DataDir;
 use anser_core::{
-    CancelToken, Document, DocumentId, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding, Error, ErrorKind,
-    Generator, NoProgress, Reranker, Result, StopReason, StopSignal,
+    CancelToken, Document, DocumentId, EmbedPurpose, Embedder, ErrorKind, Generator, NoProgress, StopReason, StopSignal,
 };
 use anser_index::GenerationState;
 use tempfile::TempDir;
 
 use super::{ReembedOptions, ReembedReport};
 use crate::jobs::{Moment, with_faults};
-use crate::{Engine, EngineError, EngineOptions, Job, JobState, ModelLoader, ServedModels, TunedModel};
+use crate::letters::LettersLoader;
+use crate::{Engine, EngineError, EngineOptions, Job, JobState, ModelLoader as _, ServedModels};
 
 const ROWS: usize = 60;
 
-/// Counts letters into so many directions.
-struct Letters(EmbedderInfo);
-
-impl Embedder for Letters {
-    fn info(&self) -> &EmbedderInfo {
-        &self.0
-    }
-
-    fn embed(&self, texts: &[String], _: EmbedPurpose, cancel: &CancelToken) -> Result<Vec<Embedded>> {
-        let one = |text: &String| {
-            cancel.check()?;
-            let mut counts = vec![0.01_f32; self.0.dimension];
-            text.bytes().for_each(|byte| counts[usize::from(byte) % self.0.dimension] += 1.0);
-            Ok(Embedded { embedding: Embedding::normalize(counts)?, tokens: 1, truncated: false })
-        };
-        texts.iter().map(one).collect()
-    }
-
-    fn count_tokens(&self, _: &str) -> Result<usize> {
-        Ok(1)
-    }
-}
-
-/// An embedder of so many dimensions.
-struct Loader(usize);
-
-impl ModelLoader for Loader {
-    fn embedder_name(&self) -> &'static str {
-        "letters"
-    }
-    fn reranker_name(&self) -> Option<&str> {
-        None
-    }
-    fn generator_name(&self) -> &'static str {
-        "none"
-    }
-    fn embedder(&self) -> Result<Arc<dyn Embedder>> {
-        let name = format!("letters-{}", self.0);
-        let info = EmbedderInfo { model: name.clone(), dimension: self.0, max_tokens: 512, fingerprint: name };
-        Ok(Arc::new(Letters(info)))
-    }
-    fn reranker(&self) -> Result<Arc<dyn Reranker>> {
-        Err(Error::internal("there is no reranker"))
-    }
-    fn generator(&self) -> Result<Arc<dyn Generator>> {
-        Err(Error::internal("there is no chat model"))
-    }
-    fn tuned(&self, _: &TunedModel) -> Result<Arc<dyn Generator>> {
-        Err(Error::internal("there is no chat model"))
-    }
-}
-
 fn open(folder: &Path, dimension: usize) -> Engine {
-    let models = ServedModels::new(Loader(dimension));
+    let models = ServedModels::new(LettersLoader(dimension));
     Engine::open(&DataDir::open(folder).unwrap(), models, None, EngineOptions::default()).unwrap()
 }
 
@@ -108,7 +55,7 @@ fn run(engine: &Engine, job: &str) -> Job {
 fn assert_searched_by(folder: &Path, dimension: usize, rows: usize) {
     let collection = open(folder, dimension).collection_for_embedder("notes").unwrap();
     assert_eq!(collection.embedder().dimension, dimension);
-    let embedder = Loader(dimension).embedder().unwrap();
+    let embedder = LettersLoader(dimension).embedder().unwrap();
     for row in 0..rows {
         let texts = [document(row).text];
         let vector = embedder.embed(&texts, EmbedPurpose::Query, &CancelToken::new()).unwrap().remove(0).embedding;
