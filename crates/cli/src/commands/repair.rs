@@ -1,6 +1,5 @@
 //! `anser doctor --repair`: what is damaged in the collections, and what to do about it.
 
-use std::fs;
 use std::io::IsTerminal;
 
 use anser_core::storage::DataDir;

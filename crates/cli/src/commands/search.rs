@@ -8,7 +8,7 @@ pub(super) use self::report::word;
 use std::path::PathBuf;
 
 use anser_core::CancelToken;
-use anser_engine::{Engine, FilterExplain, FusionChange, FusionMethod, SearchMode, SearchRequest};
+use anser_engine::{FilterExplain, FusionChange, FusionMethod, SearchMode, SearchRequest};
 use clap::{Args, ValueEnum};
 
 use super::analysis::parse_condition;
@@ -121,7 +121,7 @@ impl SearchArgs {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         let filter = self.condition.as_deref().map(parse_condition).transpose()?;
         let engine = compose::engine(settings, terminal.progress())?;
-        let request = SearchRequest { filter, ..self.request(&engine)? };
+        let request = SearchRequest { filter, ..self.request()? };
         let reply = engine.search(&self.collection, &request, &CancelToken::new())?;
         if terminal.is_json() {
             return terminal.json(&reply);
@@ -130,17 +130,13 @@ impl SearchArgs {
         report::show(terminal, &reply, self.explain)
     }
 
-    fn request(&self, engine: &Engine) -> Result<SearchRequest, Failure> {
-        let fusion = match fusion_change(self.fusion, self.vector_weight) {
-            Some(change) => Some(change.of(engine.search_settings(&self.collection)?.fusion)),
-            None => None,
-        };
+    fn request(&self) -> Result<SearchRequest, Failure> {
         Ok(SearchRequest {
             query: self.query.clone(),
             vector: self.vector.as_deref().map(vector::read).transpose()?,
             limit: usize::from(self.limit),
             mode: self.mode.map(SearchMode::from),
-            fusion,
+            fusion: fusion_change(self.fusion, self.vector_weight),
             rerank: self.rerank || self.rerank_depth.is_some(),
             rerank_depth: self.rerank_depth,
             mmr_lambda: self.mmr,

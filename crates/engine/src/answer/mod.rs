@@ -21,7 +21,7 @@ use anser_core::{Answer, AnswerTimings, CancelToken, ContextPassage, TokenUsage}
 use anser_index::{Filter, Fusion, FusionMethod, SearchMode};
 
 use crate::retrieve::milliseconds;
-use crate::{Engine, EngineError, SearchRequest};
+use crate::{Engine, EngineError, FusionChange, SearchRequest};
 pub use grounding::{TrainingContext, abstention_text, grounded_messages, numbered_passages};
 pub(crate) use words::normalized;
 use writer::{DEFAULT_PASSAGES, Writer, Written};
@@ -59,7 +59,7 @@ pub struct AnswerRequest {
     /// Answers only from passages with at least this cosine; from -1 to 1.
     pub min_score: Option<f32>,
     /// How what vectors and words find becomes one ranking; without it, a weighted sum in which vectors count 0.7.
-    pub fusion: Option<Fusion>,
+    pub fusion: Option<FusionChange>,
 }
 
 /// What happens while an answer is made.
@@ -131,7 +131,7 @@ impl Engine {
         self.collection_for_embedder(collection)?;
         let search = SearchRequest {
             filter: request.filter.clone(),
-            fusion: request.fusion.or(Some(FUSION)),
+            fusion: request.fusion.or(Some(FUSION.into())),
             ..self.candidates(&request.question)?
         };
         let mut found = self.search(collection, &search, cancel)?;
@@ -166,7 +166,7 @@ impl Engine {
             query: question.to_owned(),
             limit: CANDIDATES,
             mode: Some(mode),
-            fusion: Some(FUSION),
+            fusion: Some(FUSION.into()),
             rerank: true,
             rerank_depth: Some(CANDIDATES),
             ..SearchRequest::default()

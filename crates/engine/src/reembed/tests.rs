@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anser_core::storage::DataDir;
 use anser_core::{
-    CancelToken, Document, DocumentId, EmbedPurpose, Embedder, ErrorKind, Generator, NoProgress, StopReason, StopSignal,
+    CancelToken, Document, DocumentId, EmbedPurpose, Embedder, ErrorKind, NoProgress, StopReason, StopSignal,
 };
 use anser_index::GenerationState;
 use tempfile::TempDir;

@@ -6,7 +6,7 @@ use anser_core::{CancelToken, EmbedPurpose, Embedding, Error};
 use anser_index::{Collection, Filter, Fusion, SearchMode};
 
 use super::milliseconds;
-use super::settings::MAX_RERANK_DEPTH;
+use super::settings::{FusionChange, MAX_RERANK_DEPTH};
 use crate::{Engine, EngineError};
 
 /// Most hits one page has.
@@ -28,8 +28,8 @@ pub struct SearchRequest {
     /// What is compared; `None` is the collection's setting. Without words, or in a collection whose vectors came from
     /// outside and without a vector, a hybrid search is one of the other kind alone.
     pub mode: Option<SearchMode>,
-    /// How the rankings of a hybrid search become one; `None` is the collection's setting.
-    pub fusion: Option<Fusion>,
+    /// How the rankings of a hybrid search become one; what is left open is the collection's setting.
+    pub fusion: Option<FusionChange>,
     /// Whether the reranker, if this engine has one, orders the first hits.
     pub rerank: bool,
     /// How many hits it reads, up to 200; those beyond stay in their order. `None` is the collection's setting.
@@ -120,9 +120,6 @@ impl SearchRequest {
             let message = format!("mmr_lambda is {lambda}, but must lie between 0 (different) and 1 (relevant)");
             return Err(EngineError::invalid("mmr_lambda", message));
         }
-        if let Some(fusion) = &self.fusion {
-            fusion.check()?;
-        }
         if self.group_by.as_deref().is_some_and(|name| name.trim().is_empty()) {
             let message = "group_by is empty; name the attribute whose values are to come once each";
             return Err(EngineError::invalid("group_by", message));
@@ -185,6 +182,8 @@ impl Engine {
         cancel: &CancelToken,
     ) -> Result<Plan, EngineError> {
         let settings = collection.search_settings()?;
+        let fusion = request.fusion.map_or(settings.fusion, |change| change.of(settings.fusion));
+        fusion.check()?;
         let mode = request.mode(settings.mode, collection.embedder().is_external())?;
         request.check_min_score(mode)?;
         let started = Instant::now();
@@ -202,7 +201,6 @@ impl Engine {
             }
         };
         let rerank_depth = if request.rerank { request.rerank_depth.unwrap_or(settings.rerank_depth) } else { 0 };
-        let fusion = request.fusion.unwrap_or(settings.fusion);
         Ok(Plan { mode, fusion, vector, rerank_depth: rerank_depth.min(MAX_RERANK_DEPTH), embed_ms })
     }
 
@@ -239,10 +237,6 @@ mod tests {
             (SearchRequest { mmr_lambda: Some(1.1), ..ok.clone() }, "mmr_lambda"),
             (SearchRequest { mmr_lambda: Some(f32::NAN), ..ok.clone() }, "mmr_lambda"),
             (SearchRequest { group_by: Some(" ".into()), ..ok.clone() }, "group_by"),
-            (
-                SearchRequest { fusion: Some(Fusion { vector_weight: 1.5, ..Fusion::default() }), ..ok.clone() },
-                "vector_weight",
-            ),
             (SearchRequest { mode: Some(SearchMode::Keyword), vector: Some(vec![1.0]), ..ok.clone() }, "vector"),
         ] {
             assert_eq!(request.check().unwrap_err().param(), Some(param));

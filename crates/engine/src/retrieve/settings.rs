@@ -41,6 +41,13 @@ impl FusionChange {
     }
 }
 
+impl From<Fusion> for FusionChange {
+    /// Everything becomes as `fusion` has it.
+    fn from(fusion: Fusion) -> Self {
+        Self { method: Some(fusion.method), vector_weight: Some(fusion.vector_weight) }
+    }
+}
+
 impl SearchSettingsChange {
     /// `settings` with the change.
     #[must_use]

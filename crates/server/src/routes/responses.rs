@@ -102,10 +102,6 @@ impl Grounded<'_> {
             let error = ApiError::from(error);
             if missing { error.with_param("tools[0].vector_store_ids") } else { error }
         })?;
-        let fusion = match search.ranking.fusion {
-            Some(change) => Some(change.of(work.engine().search_settings(&search.collection)?.fusion)),
-            None => None,
-        };
         let asked = AnswerRequest {
             question,
             passages: search.passages,
@@ -114,7 +110,7 @@ impl Grounded<'_> {
             model: Some(model),
             filter: search.filter,
             min_score: search.ranking.min_score,
-            fusion,
+            fusion: search.ranking.fusion,
             ..AnswerRequest::default()
         };
         let mut stream = GroundedStream {

@@ -15,7 +15,7 @@ pub(crate) async fn search(
     extract::Json(body): extract::Json<SearchBody>,
 ) -> ApiResult<Json<SearchReply>> {
     let reply = call.run(move |work| {
-        let request = body.into_request(work.engine(), &name)?;
+        let request = body.into_request();
         Ok(work.engine().search(&name, &request, &work.cancel)?)
     });
     Ok(Json(reply.await?))

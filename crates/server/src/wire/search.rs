@@ -1,6 +1,6 @@
 //! Search, a request of ours, in which unknown keys are refused.
 
-use anser_engine::{Engine, EngineError, FusionChange, SearchMode, SearchRequest};
+use anser_engine::{FusionChange, SearchMode, SearchRequest};
 use serde::Deserialize;
 
 use super::filter::AnyFilter;
@@ -49,17 +49,13 @@ pub(crate) struct SearchBody {
 
 impl SearchBody {
     /// The request to a collection, whose settings stand for what is left open.
-    pub(crate) fn into_request(self, engine: &Engine, collection: &str) -> Result<SearchRequest, EngineError> {
-        let fusion = match self.fusion {
-            Some(change) => Some(change.of(engine.search_settings(collection)?.fusion)),
-            None => None,
-        };
-        Ok(SearchRequest {
+    pub(crate) fn into_request(self) -> SearchRequest {
+        SearchRequest {
             query: self.query,
             vector: self.vector,
             limit: self.limit.unwrap_or(SearchRequest::default().limit),
             mode: self.mode,
-            fusion,
+            fusion: self.fusion,
             rerank: self.rerank.unwrap_or(self.rerank_depth.is_some()),
             rerank_depth: self.rerank_depth,
             mmr_lambda: self.mmr_lambda,
@@ -70,6 +66,6 @@ impl SearchBody {
             group_by: self.group_by,
             highlight: self.highlight,
             after: self.after,
-        })
+        }
     }
 }

@@ -96,7 +96,7 @@ impl Searcher<'_> {
             rerank: plan.rerank_depth.is_some(),
             rerank_depth: plan.rerank_depth,
             mode: Some(plan.mode),
-            fusion: Some(plan.fusion),
+            fusion: Some(plan.fusion.into()),
             ..SearchRequest::default()
         };
         let started = Instant::now();

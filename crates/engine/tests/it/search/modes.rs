@@ -31,10 +31,7 @@ fn hybrid_finds_what_either_finds_and_tells_both_scores() {
     assert_eq!(chunks(&shop.search(&SearchRequest { limit: 30, ..query("sweet coffee") }).unwrap()), chunks(&hybrid));
     // All weight on one side is its order.
     let weight = |share| FusionChange { method: Some(FusionMethod::WeightedScores), vector_weight: Some(share) };
-    let request = |share| SearchRequest {
-        fusion: Some(weight(share).of(SearchSettings::default().fusion)),
-        ..with(SearchMode::Hybrid, "sweet coffee")
-    };
+    let request = |share| SearchRequest { fusion: Some(weight(share)), ..with(SearchMode::Hybrid, "sweet coffee") };
     assert_eq!(chunks(&shop.search(&request(1.0)).unwrap())[..10], chunks(&vector)[..10]);
 }
 

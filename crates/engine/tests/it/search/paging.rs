@@ -18,7 +18,7 @@ fn requests() -> impl Strategy<Value = SearchRequest> {
     (mode, fusion, depth, lambda, group, filter, text).prop_map(|(mode, fusion, depth, lambda, group, filter, text)| {
         SearchRequest {
             mode: Some(mode),
-            fusion: Some(anser_engine::Fusion { method: fusion.0, vector_weight: fusion.1 }),
+            fusion: Some(anser_engine::FusionChange { method: Some(fusion.0), vector_weight: Some(fusion.1) }),
             rerank: depth.is_some(),
             rerank_depth: depth,
             mmr_lambda: lambda,
