@@ -4,9 +4,7 @@ use std::cell::Cell;
 use std::path::Path;
 
 use anser_core::storage::DataDir;
-use anser_core::{
-    CancelToken, Document, DocumentId, EmbedPurpose, Embedder, ErrorKind, NoProgress, StopReason, StopSignal,
-};
+use anser_core::{CancelToken, Document, DocumentId, EmbedPurpose, ErrorKind, NoProgress, StopReason, StopSignal};
 use anser_index::GenerationState;
 use tempfile::TempDir;
 
