@@ -1,16 +1,18 @@
 //! The exponential function, in a form that vectorises.
 
+/// Adding and taking away 1.5·2^23 rounds to the nearest integer and leaves it in the lowest bits.
+pub(crate) const ROUND: f32 = 12_582_912.0;
+pub(crate) const LN_2_HIGH: f32 = 0.693_359_4;
+pub(crate) const LN_2_LOW: f32 = -2.121_944_4e-4;
+/// Coefficients of e^r from r^6 down to r.
+pub(crate) const TAYLOR: [f32; 6] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0];
+
 /// e^x within two units in the last place for x in [-87, 88]; below it about 1.6e-38 instead of less, above it capped.
 ///
 /// Splits x into n·ln 2 + r with |r| ≤ ln 2 / 2 (Cody and Waite), takes the Taylor polynomial of degree 7 at r and puts n into
 /// the exponent bits.
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
-    // Adding and taking away 1.5·2^23 rounds to the nearest integer and leaves it in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
-    const TAYLOR: [f32; 6] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0];
     let x = x.clamp(-87.0, 88.0);
     let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;

@@ -21,6 +21,7 @@ mod dropout;
 mod element;
 mod epilogue;
 mod exponential;
+mod finish;
 mod gelu;
 mod instructions;
 mod layer_norm;
@@ -29,6 +30,7 @@ mod outer;
 mod packed;
 mod quantised;
 mod rows;
+mod simd;
 mod unary;
 mod vectors;
 
@@ -40,7 +42,7 @@ pub use cross_entropy::{
 pub use dropout::{DropoutRow, add_dropped_out, drop_out};
 pub use element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 pub use epilogue::Epilogue;
-pub use instructions::InstructionSet;
+pub use instructions::{INSTRUCTIONS_VARIABLE, InstructionSet};
 pub use layer_norm::{LayerNorm, layer_norm};
 pub use matmul::{Matrix, MatrixMut, matmul};
 pub use outer::outer_sum;

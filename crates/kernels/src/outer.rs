@@ -4,8 +4,6 @@
 use crate::element::WeightFormat;
 use crate::element::{Element, Rows, RowsMut};
 use crate::exponential::multiply_add;
-#[cfg(target_arch = "x86_64")]
-use crate::instructions::Level;
 use crate::instructions::{InstructionSet, versions};
 
 const LANES: usize = 16;
@@ -68,13 +66,16 @@ versions! {
 pub fn outer_sum<E: Element>(set: InstructionSet, a: Rows<'_, E>, b: Rows<'_, E>, out: RowsMut<'_, f32>) {
     let fits = a.rows == b.rows && out.rows == a.columns && out.columns == b.columns;
     assert!(fits, "shapes of outer products do not fit");
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
+    #[cfg(target_arch = "x86_64")]
+    if set.has_brain_float_products() && E::FORMAT == WeightFormat::Bf16 {
         // SAFETY: the instruction set exists only where the processor has it; shapes were checked here and in the views.
         #[expect(unsafe_code, reason = "a kernel on raw pointers into checked views")]
-        Level::Avx512Bf16 if E::FORMAT == WeightFormat::Bf16 => unsafe { pairs::outer_sum(a, b, out) },
-        _ => outer_sum_by_one(set, a, b, out),
+        unsafe {
+            pairs::outer_sum(a, b, out);
+        }
+        return;
     }
+    outer_sum_by_one(set, a, b, out);
 }
 
 /// Brain floats two rows at a time.

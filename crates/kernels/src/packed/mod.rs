@@ -4,17 +4,17 @@
 //! lie next to each other in depth, which is what the processor's brain-float product takes. Missing columns and an odd
 //! last depth are filled with zeros. Every instruction set reads the same layout.
 
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod panels;
-mod portable;
+mod tile;
 
 use half::bf16;
 use rayon::prelude::*;
+use tile::{Product, Term};
 
 use crate::element::{Element, Rows, RowsMut, WeightFormat, convert};
 use crate::epilogue::Epilogue;
-use crate::instructions::{InstructionSet, Level};
+use crate::finish::Finish;
+use crate::instructions::InstructionSet;
 
 /// 32-bit numbers of a vector register and of a cache line.
 pub(crate) const LANES: usize = 16;
@@ -151,17 +151,7 @@ impl PackedMatrix {
     ///
     /// Panics as [`Self::product`] does, and when the bias is shorter than `y` has columns.
     pub fn product_with<E: Element, O: Element>(&self, x: Rows<'_, E>, epilogue: Epilogue<'_>, y: RowsMut<'_, O>) {
-        epilogue.check(y.columns);
-        let (rows, columns) = (y.rows, y.columns);
-        let mut sums = vec![0.0; rows * columns];
-        self.product(x, None, RowsMut::dense(&mut sums, rows, columns), false);
-        for (row, sums) in sums.chunks_exact_mut(columns.max(1)).enumerate() {
-            for (column, sum) in sums.iter_mut().enumerate() {
-                *sum += epilogue.bias.map_or(0.0, |bias| bias[column]);
-                *sum = epilogue.activation.map_or(*sum, |activation| activation.at::<false>(*sum));
-            }
-            convert(self.instructions, sums, &mut y.values[row * y.stride..][..columns]);
-        }
+        self.part(0, 0).finished(x, None, Finish::new(y, epilogue, false));
     }
 
     /// W from row `n` and column `k` on. Panics unless `n` is a multiple of 48 and `k` is even.
@@ -205,77 +195,44 @@ impl Part<'_> {
         y: RowsMut<'_, O>,
         accumulate: bool,
     ) {
-        let Self { matrix, panel, step } = *self;
-        assert!(E::FORMAT == matrix.format, "rows and weights of a product have different formats");
-        let fits = step + matrix.steps(x.columns) <= matrix.steps(matrix.k) && panel * PANEL + y.columns <= matrix.n;
-        assert!(x.rows == y.rows && fits, "operands of a product do not fit");
-        if let Some(LowRank { x: second, weights }) = &low_rank {
-            let fits = weights.n == matrix.n && weights.format == matrix.format;
-            assert!(fits && second.rows == x.rows && second.columns <= weights.k, "a low-rank product does not fit");
-        }
-        if y.rows == 0 || y.columns == 0 {
-            return;
-        }
-        match matrix.instructions.0 {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 if matrix.format == WeightFormat::Bf16 => self.product_avx512(x, low_rank, y, accumulate),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16
-                if matrix.format == WeightFormat::F32 && O::FORMAT == WeightFormat::F32 =>
-            {
-                self.product_avx512(x, low_rank, y, accumulate);
-            }
-            _ => self.product_portable(x, low_rank, y, accumulate),
-        }
+        self.finished(x, low_rank, Finish::new(y, Epilogue::default(), accumulate));
     }
 
-    #[cfg(target_arch = "x86_64")]
-    fn product_avx512<E: Element, O: Element>(
-        &self,
-        x: Rows<'_, E>,
-        low_rank: Option<LowRank<'_, E>>,
-        y: RowsMut<'_, O>,
-        accumulate: bool,
-    ) {
-        use avx512::{Block, Left, Target};
-        assert!(!(accumulate && O::FORMAT == WeightFormat::Bf16), "sums are kept in f32");
-        let matrix = self.matrix;
-        let left = |x: &Rows<'_, E>, steps: usize| {
-            let last = x.rows.saturating_sub(1) * x.stride * size_of::<E>() + steps * 4;
-            assert!(
-                x.rows == 0 || last <= size_of_val(x.values),
-                "the last row of a product's left operand has no pair"
-            );
-            Left { rows: x.values.as_ptr().cast::<u8>(), stride: x.stride * size_of::<E>(), steps }
-        };
-        let first = left(&x, matrix.steps(x.columns));
-        let second = low_rank.as_ref().map(|term| left(&term.x, term.weights.steps(term.x.columns)));
-        let nothing = Left { steps: 0, ..first };
-        for index in 0..y.columns.div_ceil(PANEL) {
-            let lines = matrix.panel(self.panel + index, self.step).as_ptr();
-            let terms = match (&second, &low_rank) {
-                (Some(second), Some(term)) => {
-                    [(first, lines), (*second, term.weights.panel(self.panel + index, 0).as_ptr())]
-                }
-                _ => [(first, lines), (nothing, lines)],
-            };
-            let column = index * PANEL;
-            let values = y.values[column..].as_mut_ptr();
-            let target = match (O::FORMAT, accumulate) {
-                (WeightFormat::F32, false) => Target::F32(values.cast()),
-                (WeightFormat::F32, true) => Target::Add(values.cast()),
-                (WeightFormat::Bf16, _) => Target::Bf16(values.cast()),
-            };
-            let block = Block { target, stride: y.stride, rows: y.rows, columns: (y.columns - column).min(PANEL) };
-            // SAFETY: `left` checked the rows, panels have the steps of their matrix's depth, which is no less than the
-            // operands', and `RowsMut` checked the target; the instruction set exists only where the processor has it.
-            #[expect(unsafe_code, reason = "kernels on raw pointers into operands whose extent is checked above")]
-            unsafe {
-                match matrix.format {
-                    WeightFormat::F32 => avx512::panel_f32(terms, block),
-                    WeightFormat::Bf16 => avx512::panel_bf16(terms, block),
-                }
-            }
+    fn finished<E: Element>(&self, x: Rows<'_, E>, low_rank: Option<LowRank<'_, E>>, finish: Finish<'_>) {
+        let Self { matrix, panel, step } = *self;
+        assert!(E::FORMAT == matrix.format, "rows and weights of a product have different formats");
+        let fits =
+            step + matrix.steps(x.columns) <= matrix.steps(matrix.k) && panel * PANEL + finish.columns() <= matrix.n;
+        assert!(x.rows == finish.rows() && fits, "operands of a product do not fit");
+        if x.rows == 0 || finish.columns() == 0 {
+            return;
         }
+        let first = matrix.term(x, panel, step);
+        let second = low_rank.map_or(Term { steps: 0, ..first }, |LowRank { x: second, weights }| {
+            let fits = weights.n == matrix.n && weights.format == matrix.format;
+            assert!(fits && second.rows == x.rows && second.columns <= weights.k, "a low-rank product does not fit");
+            weights.term(second, panel, 0)
+        });
+        multiply(matrix.instructions, matrix.format, [first, second], finish);
+    }
+}
+
+impl PackedMatrix {
+    /// The rows of `x`, of which there are some, with this matrix from a panel and a step on.
+    fn term<E: Element>(&self, x: Rows<'_, E>, panel: usize, step: usize) -> Term<'_> {
+        let (stride, steps) = (x.stride * size_of::<E>(), self.steps(x.columns));
+        let end = (x.rows - 1) * stride + steps * size_of::<u32>();
+        assert!(end <= size_of_val(x.values), "the last row of a product's left operand has no pair");
+        let lines = self.steps(self.k) * VECTORS;
+        let from = &self.lines[panel * lines + step * VECTORS..];
+        Term { rows: x.values.as_ptr().cast(), stride, steps, lines: from, panel: lines }
+    }
+}
+
+// Not generic, so that the kernels are compiled here and not in the crates that call them.
+fn multiply(set: InstructionSet, format: WeightFormat, terms: [Term<'_>; 2], finish: Finish<'_>) {
+    match format {
+        WeightFormat::F32 => set.run(Product::<false> { terms, finish }),
+        WeightFormat::Bf16 => set.run(Product::<true> { terms, finish }),
     }
 }

@@ -7,13 +7,16 @@
 //! set computes the same ones.
 
 mod rows;
+mod tile;
 
 pub use rows::QuantisedRows;
 
 use crate::element::{Element, Rows, RowsMut};
 use crate::epilogue::Epilogue;
+use crate::finish::Finish;
 use crate::instructions::InstructionSet;
 use crate::packed::{LANES, Line, PANEL, VECTORS};
+use tile::Product;
 
 /// Bytes that one step of a panel holds for each column.
 const STEP: usize = 4;
@@ -64,7 +67,7 @@ impl QuantisedMatrix {
     fn pack_row(&mut self, row: usize, weights: &[f32]) {
         let (panel, column) = (row / PANEL, row % PANEL);
         let (vector, lane) = (column / LANES, column % LANES);
-        let (steps, groups) = (self.k.div_ceil(STEP), self.k.div_ceil(self.group));
+        let (steps, groups) = (self.steps(), self.groups());
         let lines = &mut self.lines[panel * steps * VECTORS..(panel + 1) * steps * VECTORS];
         for (index, weights) in weights.chunks(self.group).enumerate() {
             let largest = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
@@ -122,7 +125,7 @@ impl QuantisedMatrix {
         assert!(row < self.n && out.len() == self.k, "row {row} of a matrix [{}, {}]", self.n, self.k);
         let (panel, column) = (row / PANEL, row % PANEL);
         let (vector, lane) = (column / LANES, column % LANES);
-        let (steps, groups) = (self.k.div_ceil(STEP), self.k.div_ceil(self.group));
+        let (steps, groups) = (self.steps(), self.groups());
         let lines = &self.lines[panel * steps * VECTORS..(panel + 1) * steps * VECTORS];
         for (step, (out, lines)) in out.chunks_mut(STEP).zip(lines.chunks_exact(VECTORS)).enumerate() {
             let scale = self.scales[(panel * groups + step * STEP / self.group) * PANEL + column];
@@ -141,35 +144,24 @@ impl QuantisedMatrix {
             x.columns == self.k && (x.group == self.group || self.k == 0) && x.rows == y.rows && y.columns <= self.n,
             "operands of a product do not fit"
         );
-        epilogue.check(y.columns);
-        let groups = self.k.div_ceil(self.group);
-        let steps = self.k.div_ceil(STEP);
-        for row in 0..y.rows {
-            let bytes = x.row_bytes(row);
-            for column in 0..y.columns {
-                let (panel, vector, lane) = (column / PANEL, column % PANEL / LANES, column % LANES);
-                let lines = &self.lines[panel * steps * VECTORS..(panel + 1) * steps * VECTORS];
-                let mut value = 0.0;
-                for (group, (lines, bytes)) in lines
-                    .chunks(self.group.div_ceil(STEP) * VECTORS)
-                    .zip(bytes.chunks(self.group.div_ceil(STEP) * STEP))
-                    .enumerate()
-                {
-                    let place = (panel * groups + group) * PANEL + column % PANEL;
-                    let (scale, zero) = x.scale(row, group);
-                    let mut sum = -zero * self.sums[place];
-                    for (line, bytes) in lines.chunks_exact(VECTORS).zip(bytes.as_chunks::<STEP>().0) {
-                        for (x, w) in bytes.iter().zip(line[vector].0[lane].to_le_bytes()) {
-                            sum += i32::from(*x) * i32::from(w.cast_signed());
-                        }
-                    }
-                    value += sum as f32 * self.scales[place] * scale;
-                }
-                value += epilogue.bias.map_or(0.0, |bias| bias[column]);
-                let value = epilogue.activation.map_or(value, |activation| activation.at::<false>(value));
-                y.values[row * y.stride + column] = O::from_f32(value);
-            }
+        if x.rows > 0 && y.columns > 0 {
+            self.finished(x, Finish::new(y, epilogue, false));
         }
+    }
+
+    // Not generic, so that the kernels are compiled here and not in the crates that call them.
+    fn finished(&self, x: &QuantisedRows, finish: Finish<'_>) {
+        self.instructions.run(Product { x, matrix: self, finish });
+    }
+
+    /// Groups of a row.
+    fn groups(&self) -> usize {
+        self.k.div_ceil(self.group)
+    }
+
+    /// Steps of a panel.
+    fn steps(&self) -> usize {
+        self.k.div_ceil(STEP)
     }
 }
 

@@ -8,8 +8,6 @@
 mod x86;
 
 use crate::InstructionSet;
-#[cfg(target_arch = "x86_64")]
-use crate::instructions::Level;
 use crate::instructions::versions;
 
 /// Running sums of a product of `f32`: four vectors of AVX-512, which hides the time an addition takes.
@@ -102,16 +100,14 @@ pub fn dot_byte_rows(set: InstructionSet, rows: ByteRows<'_>, query: &[i8], want
     let query = &query[..query.len().min(rows.stride)];
     let count = wanted.len().min(out.len());
     let (wanted, out) = (&wanted[..count], &mut out[..count]);
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
+    #[cfg(target_arch = "x86_64")]
+    if set.has_wide_byte_products() {
         // SAFETY: an instruction set exists only where the processor has it.
         #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]
-        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::products::<false>(rows, unsigned(query), wanted, out) },
-        _ => {
-            for (row, out) in wanted.iter().zip(out) {
-                *out = rows.row(*row).map_or(i32::MIN, |row| dot_bytes_widened(set, row, query));
-            }
-        }
+        return unsafe { x86::products::<false>(rows, unsigned(query), wanted, out) };
+    }
+    for (row, out) in wanted.iter().zip(out) {
+        *out = rows.row(*row).map_or(i32::MIN, |row| dot_bytes_widened(set, row, query));
     }
 }
 
@@ -121,16 +117,14 @@ pub fn compare_byte_rows(set: InstructionSet, rows: ByteRows<'_>, row: u32, want
     let count = wanted.len().min(out.len());
     let (wanted, out) = (&wanted[..count], &mut out[..count]);
     let Some(query) = rows.row(row) else { return out.fill(i32::MIN) };
-    match set.0 {
-        #[cfg(target_arch = "x86_64")]
+    #[cfg(target_arch = "x86_64")]
+    if set.has_wide_byte_products() {
         // SAFETY: an instruction set exists only where the processor has it.
         #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]
-        Level::Avx512Vnni | Level::Avx512Bf16 => unsafe { x86::products::<true>(rows, query, wanted, out) },
-        _ => {
-            for (row, out) in wanted.iter().zip(out) {
-                *out = rows.row(*row).map_or(i32::MIN, |row| dot_centred(set, row, query));
-            }
-        }
+        return unsafe { x86::products::<true>(rows, query, wanted, out) };
+    }
+    for (row, out) in wanted.iter().zip(out) {
+        *out = rows.row(*row).map_or(i32::MIN, |row| dot_centred(set, row, query));
     }
 }
 
