@@ -160,6 +160,6 @@ impl Start<'_> {
         let explained = sums.chunks_exact(dimension).zip(&sizes).filter(|(_, size)| **size > 0);
         let explained: f64 = explained.map(|(sum, size)| sum.iter().map(|s| s * s).sum::<f64>() / *size as f64).sum();
         let squares: f64 = self.vectors.as_slice().iter().map(|v| f64::from(*v).powi(2)).sum();
-        Quality { measure: "tightness", value: squares - explained }
+        Quality::new("tightness", squares - explained)
     }
 }

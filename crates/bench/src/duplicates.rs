@@ -65,7 +65,7 @@ pub(crate) fn run(
         };
         let truth = groups(&ask()?.pairs);
         let same = truth.iter().filter(|group| found.groups.contains(group)).count();
-        ours.quality = vec![Quality { measure: "groups", value: same as f64 / truth.len().max(1) as f64 }];
+        ours.quality = vec![Quality::new("groups", same as f64 / truth.len().max(1) as f64)];
         contenders.push(Contender::new(PEER, move |_| Ok(vec![count as f64 / ask()?.seconds])));
     }
     contenders.insert(0, ours);

@@ -82,7 +82,7 @@ pub(crate) fn run(
         let texts = &texts;
         let mut contender =
             Contender::new(&peer.label, move |_| Ok(vec![count / ask(&mut process, peer, texts, false)?.seconds]));
-        contender.quality = vec![Quality { measure: "cosine", value: cosine }];
+        contender.quality = vec![Quality::new("cosine", cosine)];
         contenders.push(contender);
     }
     for contender in &mut contenders {

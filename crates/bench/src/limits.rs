@@ -1,33 +1,36 @@
-//! What the machine can do at best: matrix products in two number formats, and copying memory.
+//! What the machine can do at best: matrix products in three number formats, and copying memory.
 
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anser_kernels::{PackedMatrix, WeightFormat};
-use candle_core::{Device, Tensor};
+use anser_kernels::{PackedMatrix, Rows, RowsMut, WeightFormat};
+use half::bf16;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 use crate::error::BenchError;
 
-/// Rows and columns of the matrices that are multiplied.
-const SIDE: usize = 1024;
+/// Rows, columns and depth of the products that are tried: all their operands stay in a core's second-level cache.
+const SHAPES: [(usize, usize, usize); 3] = [(192, 384, 384), (192, 768, 256), (96, 384, 768)];
 /// Bytes copied by all threads together, several times what caches hold.
 const COPIED: usize = 256 << 20;
-/// Each limit is the best of so many tries ...
-const TRIES: usize = 40;
-/// ... or of as many as fit in this time, but at least two: the first one wakes the processor up.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long each limit is tried, all shapes together; the first tries wake the processor up.
+const PATIENCE: Duration = Duration::from_millis(600);
+/// How long a try of a product is at least, so that starting its threads does not count.
+const TRY: Duration = Duration::from_millis(20);
 
 /// The machine's measured ceilings with a number of threads: the best of several tries.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Limits {
     pub(crate) threads: usize,
-    /// f32 operations a second in matrix products of 1024 by 1024, a multiplication and an addition counted as two.
+    /// f32 operations a second in matrix products by our own kernels, a multiplication and an addition counted as two.
+    /// Each thread multiplies for itself, within its own cache.
     pub(crate) gemm_f32_flops: f64,
-    /// bf16 operations a second in the same products with f32 sums, by our own kernels.
+    /// bf16 operations a second in the same products, with f32 sums.
     pub(crate) gemm_bf16_flops: f64,
+    /// int8 operations a second in the same products, with 32-bit integer sums that are scaled to f32.
+    pub(crate) gemm_int8_ops: f64,
     /// Bytes a second that a copy reads and writes, both counted.
     pub(crate) copy_bytes: f64,
 }
@@ -39,6 +42,8 @@ pub(crate) enum Work {
     Flops(f64),
     /// Operations in matrix products of bf16 numbers.
     Bf16Flops(f64),
+    /// Operations in matrix products of bytes.
+    Int8Ops(f64),
     /// Bytes that must come from memory.
     Bytes(f64),
 }
@@ -52,48 +57,114 @@ pub(crate) struct Share {
 
 impl Limits {
     /// Measures all with `threads` threads.
-    pub(crate) fn measure(threads: usize) -> Result<Self, BenchError> {
-        let (gemm_f32_flops, gemm_bf16_flops) = (gemm(threads)?, gemm_bf16(threads)?);
-        Ok(Self { threads, gemm_f32_flops, gemm_bf16_flops, copy_bytes: copy(threads) })
+    pub(crate) fn measure(threads: usize) -> Self {
+        Self {
+            threads,
+            gemm_f32_flops: products(threads, F32Product::new),
+            gemm_bf16_flops: products(threads, Bf16Product::new),
+            gemm_int8_ops: f64::NAN,
+            copy_bytes: copy(threads),
+        }
     }
 
     /// What share of a limit `rate` units a second are.
     pub(crate) fn share(&self, work: Work, rate: f64) -> Share {
-        match work {
-            Work::Flops(flops) => Share { limit: "f32 GEMM", share: rate * flops / self.gemm_f32_flops },
-            Work::Bf16Flops(flops) => Share { limit: "bf16 GEMM", share: rate * flops / self.gemm_bf16_flops },
-            Work::Bytes(bytes) => Share { limit: "copy", share: rate * bytes / self.copy_bytes },
-        }
+        let (limit, cost, ceiling) = match work {
+            Work::Flops(flops) => ("f32 GEMM", flops, self.gemm_f32_flops),
+            Work::Bf16Flops(flops) => ("bf16 GEMM", flops, self.gemm_bf16_flops),
+            Work::Int8Ops(operations) => ("int8 GEMM", operations, self.gemm_int8_ops),
+            Work::Bytes(bytes) => ("copy", bytes, self.copy_bytes),
+        };
+        Share { limit, share: rate * cost / ceiling }
     }
 }
 
-/// Operations a second of the `gemm` crate, called through candle as the chat model calls it.
-fn gemm(threads: usize) -> Result<f64, BenchError> {
-    let pool = pool(threads)?;
-    let failed = |e: candle_core::Error| BenchError::Limits(e.to_string());
-    let matrix = || Tensor::rand(-1f32, 1f32, (SIDE, SIDE), &Device::Cpu).map_err(failed);
-    let (a, b) = (matrix()?, matrix()?);
-    let seconds = best(|| {
-        let started = Instant::now();
-        black_box(pool.install(|| a.matmul(&b)).map_err(failed)?);
-        Ok(started.elapsed())
-    })?;
-    Ok(2.0 * (SIDE as f64).powi(3) / seconds)
+/// Operands of one thread.
+trait Product: Send {
+    fn run(&mut self);
 }
 
-/// Operations a second of the packed products that training multiplies with.
-fn gemm_bf16(threads: usize) -> Result<f64, BenchError> {
-    let pool = pool(threads)?;
-    let values: Vec<f32> = (0..SIDE * SIDE).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect();
-    let matrix = PackedMatrix::pack(&values, SIDE, SIDE, WeightFormat::Bf16);
-    let mut product = vec![0.0; SIDE * SIDE];
-    let seconds = best(|| {
+struct F32Product {
+    matrix: PackedMatrix,
+    x: Vec<f32>,
+    y: Vec<f32>,
+    shape: (usize, usize, usize),
+}
+
+impl F32Product {
+    fn new(shape: (usize, usize, usize)) -> Self {
+        let (rows, n, k) = shape;
+        let matrix = PackedMatrix::pack(&numbers(n * k), n, k, WeightFormat::F32);
+        Self { matrix, x: numbers(rows * k), y: vec![0.0; rows * n], shape }
+    }
+}
+
+impl Product for F32Product {
+    fn run(&mut self) {
+        let (rows, n, k) = self.shape;
+        self.matrix.product(Rows::dense(&self.x, rows, k), None, RowsMut::dense(&mut self.y, rows, n), false);
+        black_box(&self.y);
+    }
+}
+
+struct Bf16Product {
+    matrix: PackedMatrix,
+    x: Vec<bf16>,
+    y: Vec<f32>,
+    shape: (usize, usize, usize),
+}
+
+impl Bf16Product {
+    fn new(shape: (usize, usize, usize)) -> Self {
+        let (rows, n, k) = shape;
+        let matrix = PackedMatrix::pack(&numbers(n * k), n, k, WeightFormat::Bf16);
+        let x = numbers(rows * k).into_iter().map(bf16::from_f32).collect();
+        Self { matrix, x, y: vec![0.0; rows * n], shape }
+    }
+}
+
+impl Product for Bf16Product {
+    fn run(&mut self) {
+        let (rows, n, k) = self.shape;
+        self.matrix.product(Rows::dense(&self.x, rows, k), None, RowsMut::dense(&mut self.y, rows, n), false);
+        black_box(&self.y);
+    }
+}
+
+fn numbers(count: usize) -> Vec<f32> {
+    (0..count).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect()
+}
+
+/// The most operations a second that `threads` threads do together, each with operands of its own, over all shapes.
+fn products<P: Product>(threads: usize, make: impl Fn((usize, usize, usize)) -> P) -> f64 {
+    let mut most: f64 = 0.0;
+    for shape in SHAPES {
+        let (rows, n, k) = shape;
+        let operations = 2.0 * rows as f64 * n as f64 * k as f64;
+        let mut operands: Vec<P> = (0..threads).map(|_| make(shape)).collect();
+        // One try tells how many products fill the next ones.
+        let mut repeats = 1;
         let started = Instant::now();
-        pool.install(|| matrix.multiply(&values, SIDE, &mut product, false));
-        black_box(&product);
-        Ok(started.elapsed())
-    })?;
-    Ok(2.0 * (SIDE as f64).powi(3) / seconds)
+        while started.elapsed() < PATIENCE / SHAPES.len() as u32 {
+            let took = together(&mut operands, repeats);
+            most = most.max((threads * repeats) as f64 * operations / took.as_secs_f64());
+            if took < TRY {
+                repeats = (repeats * 2).max((repeats as f64 * TRY.as_secs_f64() / took.as_secs_f64().max(1e-6)) as usize);
+            }
+        }
+    }
+    most
+}
+
+/// How long it takes until every thread has done its product so many times.
+fn together(operands: &mut [impl Product], repeats: usize) -> Duration {
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for operand in operands {
+            scope.spawn(move || (0..repeats).for_each(|_| operand.run()));
+        }
+    });
+    started.elapsed()
 }
 
 /// A pool of so many threads.
@@ -107,7 +178,9 @@ fn copy(threads: usize) -> f64 {
     let part = COPIED / threads;
     let from = vec![1u8; part * threads];
     let mut to = vec![2u8; part * threads];
-    let seconds = best(|| {
+    let mut shortest = Duration::MAX;
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE || shortest == Duration::MAX {
         let started = Instant::now();
         thread::scope(|scope| {
             for (from, to) in from.chunks(part).zip(to.chunks_mut(part)) {
@@ -115,20 +188,7 @@ fn copy(threads: usize) -> f64 {
             }
         });
         black_box(&to);
-        Ok(started.elapsed())
-    });
-    seconds.map_or(0.0, |seconds| 2.0 * (part * threads) as f64 / seconds)
-}
-
-/// The shortest of several tries, in seconds.
-fn best(mut attempt: impl FnMut() -> Result<Duration, BenchError>) -> Result<f64, BenchError> {
-    let started = Instant::now();
-    let mut shortest = Duration::MAX;
-    for done in 0..TRIES {
-        if done >= 2 && started.elapsed() > PATIENCE {
-            break;
-        }
-        shortest = shortest.min(attempt()?);
+        shortest = shortest.min(started.elapsed());
     }
-    Ok(shortest.as_secs_f64())
+    2.0 * (part * threads) as f64 / shortest.as_secs_f64()
 }

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::thread;
 
+use anser_kernels::InstructionSet;
 use serde::Serialize;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 use time::OffsetDateTime;
@@ -16,6 +17,8 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     /// Instruction sets that matter to matrix products.
     pub(crate) vector_units: Vec<&'static str>,
+    /// What our own kernels make of them.
+    pub(crate) kernels: &'static str,
     pub(crate) cores: Option<usize>,
     /// Threads that may run at once.
     pub(crate) threads: usize,
@@ -47,6 +50,7 @@ impl Machine {
         Self {
             cpu: system.cpus().first().map_or_else(unknown, |cpu| cpu.brand().trim().to_owned()),
             vector_units: vector_units(),
+            kernels: InstructionSet::best().name(),
             cores: System::physical_core_count(),
             threads: thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: system.total_memory(),

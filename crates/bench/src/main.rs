@@ -2,17 +2,20 @@
 //!
 //! A workload is a small file that says what to do (`workload`). Each kind of it has a room (`clustering`,
 //! `duplicates`, `embedding`, `search`, `scale`, `generation`, `training`) that lines up contenders; `contest` lets them run in
-//! turns; `report` shows what came out, beside what the machine can do (`limits`) and is (`machine`). Peers are Python
-//! programs that speak JSON lines (`peer`). `plot` draws curves.
+//! turns; `report` is what came out, beside what the machine can do (`limits`) and is (`machine`), shown on a terminal
+//! (`table`) and as a page (`html`) with drawings (`bars`, `plot`). Peers are Python programs that speak JSON lines (`peer`).
 
+mod bars;
 mod clustering;
 mod contest;
 mod corpus;
+mod drawing;
 mod duplicates;
 mod embedding;
 mod error;
 mod generation;
 mod glosses;
+mod html;
 mod limits;
 mod machine;
 mod memory;
@@ -25,6 +28,7 @@ mod search;
 mod stats;
 mod table;
 mod training;
+mod wording;
 mod workload;
 
 use std::path::PathBuf;
@@ -54,7 +58,10 @@ struct Cli {
     /// Run this workload only; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Smaller sizes and fewer repeats: minutes become seconds, and spreads wider
+    /// Every workload at its full size, which takes hours; otherwise the essential ones, in some minutes
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    /// The smallest sizes and fewer repeats: minutes become seconds, and spreads wider
     #[arg(long)]
     quick: bool,
     /// Python that has the packages of crates/bench/peers/requirements.txt; without it peers are left out
@@ -63,6 +70,9 @@ struct Cli {
     /// Also write everything that was measured as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write everything as one HTML page with drawings, which needs nothing else
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Also draw what grows as SVG files in this folder
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
@@ -82,14 +92,19 @@ fn main() -> ExitCode {
 }
 
 fn bench(cli: &Cli) -> Result<(), BenchError> {
-    let workloads = selected(workload::read_all(&cli.workloads)?, &cli.only)?;
+    let all = workload::read_all(&cli.workloads)?;
     if cli.list {
-        println!("{}", table::list(&workloads));
+        println!("{}", table::list(&all));
         return Ok(());
     }
-    let scale = if cli.quick { Scale::Quick } else { Scale::Full };
+    let workloads = selected(all, cli)?;
+    let scale = match (cli.full, cli.quick) {
+        (true, _) => Scale::Full,
+        (false, true) => Scale::Quick,
+        (false, false) => Scale::Essential,
+    };
     let run = Run::new(scale, cli.python.as_deref())?;
-    let mut report = Report { machine: Machine::here(), quick: cli.quick, workloads: Vec::new() };
+    let mut report = Report { machine: Machine::here(), scale, workloads: Vec::new() };
     println!("{}", table::machine(&report.machine));
     if let Some(warning) = report.machine.busy() {
         println!("{warning}");
@@ -104,20 +119,30 @@ fn bench(cli: &Cli) -> Result<(), BenchError> {
             measured.plots.iter().try_for_each(|plot| plot.write(folder))?;
         }
         report.workloads.push(measured);
-    }
-    if let Some(path) = &cli.json {
-        let mut json = serde_json::to_vec_pretty(&report).map_err(BenchError::Json)?;
-        json.push(b'\n');
-        write_atomic(path, &json)?;
+        write(&report, cli)?;
     }
     Ok(())
 }
 
-/// The workloads called for, in the order of their files.
-fn selected(all: Vec<Workload>, only: &[String]) -> Result<Vec<Workload>, BenchError> {
+/// Writes what there is so far, so that a later failure costs nothing of it.
+fn write(report: &Report, cli: &Cli) -> Result<(), BenchError> {
+    if let Some(path) = &cli.json {
+        let mut json = serde_json::to_vec_pretty(report).map_err(BenchError::Json)?;
+        json.push(b'\n');
+        write_atomic(path, &json)?;
+    }
+    if let Some(path) = &cli.html {
+        write_atomic(path, html::page(report).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The workloads called for, in the order of their files: those named, else all or the essential ones.
+fn selected(all: Vec<Workload>, cli: &Cli) -> Result<Vec<Workload>, BenchError> {
+    let only = &cli.only;
     if let Some(unknown) = only.iter().find(|name| all.iter().all(|w| w.name != **name)) {
         let known = all.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(BenchError::NoSuchWorkload { name: unknown.clone(), known });
     }
-    Ok(all.into_iter().filter(|w| only.is_empty() || only.contains(&w.name)).collect())
+    Ok(all.into_iter().filter(|w| if only.is_empty() { cli.full || w.essential } else { only.contains(&w.name) }).collect())
 }

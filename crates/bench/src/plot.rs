@@ -1,15 +1,14 @@
-//! Curves of what was measured, as SVG: each series in a panel of its own below a common axis, both axes logarithmic.
+//! Curves of what was measured: each series in a panel of its own below a common axis, both axes logarithmic.
 
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
-use svg::Document;
-use svg::node::element::{Circle, Line, Polyline, Text};
+use svg::node::element::{Circle, Polyline};
 
+use crate::drawing::{Anchor, Canvas, Label, WIDTH, fitted, rounded};
 use crate::error::BenchError;
 
-const WIDTH: f64 = 720.0;
 const PANEL: f64 = 150.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 24.0;
@@ -82,50 +81,23 @@ impl Plot {
         fs::write(&path, self.svg()).map_err(BenchError::io("write", &path))
     }
 
-    fn svg(&self) -> String {
+    /// The drawing as an XML element.
+    pub(crate) fn svg(&self) -> String {
         let height = TOP + PANEL * self.series.len() as f64 + BOTTOM;
         let x = Axis::over(self.points().map(|(x, _)| x), LEFT, WIDTH - RIGHT);
-        let mut drawing = Document::new()
-            .set("viewBox", (0.0, 0.0, WIDTH, height))
-            .set("font-family", "sans-serif")
-            .set("font-size", 12)
-            .add(text(&self.title, (LEFT, 26.0), "start").set("font-size", 16));
-        for (at, series) in self.series.iter().enumerate() {
-            let top = TOP + PANEL * at as f64;
-            let y = Axis::over(series.points.iter().map(|(_, y)| *y), top + PANEL - 14.0, top + HEAD);
-            drawing = drawing.add(text(&series.name, (LEFT, top + 18.0), "start").set("font-weight", "bold"));
-            for tick in y.ticks() {
-                let place = y.place(tick);
-                drawing = drawing.add(rule((LEFT, place), (WIDTH - RIGHT, place))).add(text(
-                    &number(tick),
-                    (LEFT - 8.0, place + 4.0),
-                    "end",
-                ));
-            }
-            let places: Vec<(f64, f64)> = series.points.iter().map(|(px, py)| (x.place(*px), y.place(*py))).collect();
-            let line: Vec<String> = places.iter().map(|(px, py)| format!("{px:.1},{py:.1}")).collect();
-            drawing = drawing.add(
-                Polyline::new()
-                    .set("points", line.join(" "))
-                    .set("fill", "none")
-                    .set("stroke", "#2a6fb0")
-                    .set("stroke-width", 2),
-            );
-            for ((px, py), (_, value)) in places.iter().zip(&series.points) {
-                drawing = drawing
-                    .add(Circle::new().set("cx", *px).set("cy", *py).set("r", 3).set("fill", "#2a6fb0"))
-                    .add(text(&number(*value), (*px, py - 7.0), "middle").set("font-size", 10));
-            }
-        }
+        let mut canvas = Canvas::new(&self.title, height);
+        canvas.label(&Label::at(LEFT, 26.0, &fitted(&self.title, 16.0, WIDTH - LEFT - RIGHT)).size(16.0));
+        canvas.label(&Label::at(WIDTH / 2.0, height - 8.0, &self.x).anchor(Anchor::Middle));
         let base = height - BOTTOM;
         for tick in x.ticks() {
-            drawing = drawing.add(rule((x.place(tick), TOP), (x.place(tick), base))).add(text(
-                &number(tick),
-                (x.place(tick), base + 16.0),
-                "middle",
-            ));
+            let place = x.place(tick);
+            canvas.line("rule", (place, TOP), (place, base));
+            canvas.label(&Label::at(place, base + 16.0, &number(tick)).anchor(Anchor::Middle));
         }
-        drawing.add(text(&self.x, (WIDTH / 2.0, height - 8.0), "middle")).to_string()
+        for (at, series) in self.series.iter().enumerate() {
+            series.draw(&mut canvas, TOP + PANEL * at as f64, &x);
+        }
+        canvas.finish()
     }
 
     fn points(&self) -> impl Iterator<Item = (f64, f64)> {
@@ -133,13 +105,27 @@ impl Plot {
     }
 }
 
-fn text(content: &str, (x, y): (f64, f64), anchor: &str) -> Text {
-    Text::new(content).set("x", x).set("y", y).set("text-anchor", anchor)
-}
-
-fn rule(from: (f64, f64), to: (f64, f64)) -> Line {
-    let line = Line::new().set("x1", from.0).set("y1", from.1).set("x2", to.0).set("y2", to.1);
-    line.set("stroke", "#dddddd")
+impl Series {
+    /// Draws the curve into the panel that begins at `top`.
+    fn draw(&self, canvas: &mut Canvas, top: f64, x: &Axis) {
+        let y = Axis::over(self.points.iter().map(|(_, y)| *y), top + PANEL - 14.0, top + HEAD);
+        canvas.label(&Label::at(LEFT, top + 18.0, &self.name).bold());
+        for tick in y.ticks() {
+            let place = y.place(tick);
+            canvas.line("rule", (LEFT, place), (WIDTH - RIGHT, place));
+            canvas.label(&Label::at(LEFT - 8.0, place + 4.0, &number(tick)).anchor(Anchor::End));
+        }
+        let places: Vec<(f64, f64)> = self.points.iter().map(|(px, py)| (x.place(*px), y.place(*py))).collect();
+        let line: Vec<String> = places.iter().map(|(px, py)| format!("{px:.1},{py:.1}")).collect();
+        canvas.add(Polyline::new().set("points", line.join(" ")).set("class", "curve").set("stroke-width", 2));
+        for ((px, py), (_, value)) in places.iter().zip(&self.points) {
+            canvas.add(Circle::new().set("cx", rounded(*px)).set("cy", rounded(*py)).set("r", 3).set("class", "dot"));
+            let value = number(*value);
+            // Where there is no room above a point there may be some below.
+            let label = |y: f64| Label::at(*px, y, &value).anchor(Anchor::Middle).size(10.0);
+            let _ = canvas.label(&label(py - 7.0)) || canvas.label(&label(py + 15.0));
+        }
+    }
 }
 
 /// A number as it is read: 1.2M, 30k, 450, 3.4.
@@ -165,6 +151,8 @@ mod tests {
         let svg = plot.svg();
         assert_eq!(svg.matches("<circle").count(), 5);
         assert!(svg.contains("a &amp; b") && svg.contains("1M"), "{svg}");
+        // Title, axis and names; ticks; every point's value.
+        assert_eq!(svg.matches("font-size=\"10\"").count(), 5, "{svg}");
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
 

@@ -9,14 +9,13 @@ use crate::limits::{Limits, Share};
 use crate::machine::Machine;
 use crate::plot::Plot;
 use crate::stats::Spread;
-use crate::workload::Workload;
+use crate::workload::{Scale, Workload};
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
-    /// Whether sizes were the smaller ones.
-    pub(crate) quick: bool,
+    pub(crate) scale: Scale,
     pub(crate) workloads: Vec<Measured>,
 }
 
@@ -24,8 +23,8 @@ pub(crate) struct Report {
 #[derive(Debug, Serialize)]
 pub(crate) struct Measured {
     pub(crate) workload: Workload,
-    /// Measured just before, with the workload's threads.
-    pub(crate) limits: Limits,
+    /// Measured just before, with one thread and with the workload's.
+    pub(crate) limits: Vec<Limits>,
     /// Models of both sides.
     pub(crate) models: Vec<ModelRecord>,
     pub(crate) peers: Vec<PeerRecord>,
@@ -39,9 +38,9 @@ pub(crate) struct Measured {
 /// The files of a model.
 #[derive(Debug, Serialize)]
 pub(crate) struct ModelRecord {
-    name: String,
+    pub(crate) name: String,
     /// SHA-256 of each file.
-    files: BTreeMap<String, String>,
+    pub(crate) files: BTreeMap<String, String>,
 }
 
 impl ModelRecord {
@@ -77,10 +76,20 @@ pub(crate) struct Row {
     pub(crate) contender: String,
     #[serde(flatten)]
     pub(crate) spread: Spread,
-    /// How many times as fast Anser was, round by round; in the rows of peers.
-    pub(crate) anser_ratio: Option<Spread>,
+    /// Whether smaller values are the better ones, as of times and sizes.
+    pub(crate) less_is_better: bool,
+    pub(crate) ratio: Option<Ratio>,
     pub(crate) quality: Option<Quality>,
     pub(crate) share_of_limit: Option<Share>,
+}
+
+/// How many times one contender's value is another's, round by round.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Ratio {
+    pub(crate) of: String,
+    pub(crate) to: String,
+    #[serde(flatten)]
+    pub(crate) spread: Spread,
 }
 
 /// How good an outcome was, in [0, 1].
@@ -88,4 +97,12 @@ pub(crate) struct Row {
 pub(crate) struct Quality {
     pub(crate) measure: &'static str,
     pub(crate) value: f64,
+    /// Of the worst part, where `value` is a mean of parts.
+    pub(crate) worst: Option<f64>,
+}
+
+impl Quality {
+    pub(crate) fn new(measure: &'static str, value: f64) -> Self {
+        Self { measure, value, worst: None }
+    }
 }

@@ -49,19 +49,22 @@ impl Run {
     /// Measures the limits, then the workload.
     pub(crate) fn workload(&self, workload: Workload) -> Result<Measured, BenchError> {
         eprintln!("{}: preparing", workload.name);
-        let limits = Limits::measure(workload.thread_count())?;
+        let threads = workload.thread_count();
+        let one = Limits::measure(1);
+        let limits = &if threads == 1 { one } else { Limits::measure(threads) };
         let found = match &workload.task {
-            Task::Clustering(task) => clustering::run(self, &workload, task, &limits)?,
-            Task::Duplicates(task) => duplicates::run(self, &workload, task, &limits)?,
-            Task::Embedding(task) => embedding::run(self, &workload, task, &limits)?,
-            Task::Scale(task) => scale::run(self, &workload, task, &limits)?,
-            Task::Search(task) => search::run_hnsw(self, &workload, task, &limits)?,
-            Task::Filtered(task) => search::run_filtered(self, &workload, task, &limits)?,
-            Task::Growth(task) => search::run_growth(self, &workload, task, &limits)?,
-            Task::Generation(task) => generation::run(self, &workload, task, &limits)?,
-            Task::Training(task) => training::run(self, &workload, task, &limits)?,
+            Task::Clustering(task) => clustering::run(self, &workload, task, limits)?,
+            Task::Duplicates(task) => duplicates::run(self, &workload, task, limits)?,
+            Task::Embedding(task) => embedding::run(self, &workload, task, limits)?,
+            Task::Scale(task) => scale::run(self, &workload, task, limits)?,
+            Task::Search(task) => search::run_hnsw(self, &workload, task, limits)?,
+            Task::Filtered(task) => search::run_filtered(self, &workload, task, limits)?,
+            Task::Growth(task) => search::run_growth(self, &workload, task, limits)?,
+            Task::Generation(task) => generation::run(self, &workload, task, limits)?,
+            Task::Training(task) => training::run(self, &workload, task, limits)?,
         };
         let Findings { models, peers, rows, notes, plots } = found;
+        let limits = if threads == 1 { vec![one] } else { vec![one, *limits] };
         Ok(Measured { workload, limits, models, peers, rows, notes, plots })
     }
 

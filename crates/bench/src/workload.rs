@@ -12,11 +12,26 @@ use serde::{Deserialize, Serialize};
 use crate::error::BenchError;
 use crate::glosses::GlossCorpus;
 
-/// Which of a workload's two sizes is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which of a workload's sizes is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Scale {
+    /// What a claim is to be based on.
     Full,
+    /// All essential workloads together take some minutes.
+    Essential,
+    /// To see that everything works.
     Quick,
+}
+
+impl Scale {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Essential => "essential",
+            Self::Quick => "quick",
+        }
+    }
 }
 
 /// A number that depends on the scale.
@@ -24,6 +39,9 @@ pub(crate) enum Scale {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Amount {
     full: NonZeroUsize,
+    /// Left out, the quick one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    essential: Option<NonZeroUsize>,
     quick: NonZeroUsize,
 }
 
@@ -31,6 +49,7 @@ impl Amount {
     pub(crate) fn at(self, scale: Scale) -> usize {
         match scale {
             Scale::Full => self.full.get(),
+            Scale::Essential => self.essential.unwrap_or(self.quick).get(),
             Scale::Quick => self.quick.get(),
         }
     }
@@ -44,6 +63,9 @@ pub(crate) struct Workload {
     pub(crate) name: String,
     /// One sentence.
     pub(crate) about: String,
+    /// Whether it runs unless everything or something else is asked for.
+    #[serde(default)]
+    pub(crate) essential: bool,
     /// Everything random is drawn from it.
     pub(crate) seed: u64,
     /// Threads of every contender; left out, one for each core.

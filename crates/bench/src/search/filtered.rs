@@ -125,6 +125,6 @@ fn contender<'a>(
     let value = recall(&search()?.1, &asked.truth);
     let queries = asked.queries.len() as f64;
     let mut contender = Contender::new(label, move |_| Ok(vec![queries / search()?.0]));
-    contender.quality = vec![Quality { measure: "recall", value }];
+    contender.quality = vec![Quality::new("recall", value)];
     Ok(contender)
 }

@@ -107,14 +107,15 @@ impl Grown<'_> {
                 unit,
                 contender: ANSER.to_owned(),
                 spread,
-                anser_ratio: None,
+                less_is_better: matches!(unit, "bytes/vector" | "ms"),
+                ratio: None,
                 quality,
                 share_of_limit: None,
             }));
         };
         row("inserted durably", "documents/s", count / inserted, None);
         row("graph built", "vectors/s", built, None);
-        let quality = Quality { measure: "recall", value: reached };
+        let quality = Quality::new("recall", reached);
         row(&format!("search, ef {ef}"), "queries/s", rate, Some(quality));
         row("memory of codes and graph", "bytes/vector", memory, None);
         row("disk, texts included", "bytes/vector", disk, None);

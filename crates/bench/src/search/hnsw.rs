@@ -225,7 +225,7 @@ impl Bench<'_> {
             let _ = write!(notes, " {label} {ef} for {target};");
             chosen.push((ef, reached));
         }
-        let quality = chosen.iter().map(|(_, value)| Quality { measure: "recall", value: *value }).collect();
+        let quality = chosen.iter().map(|(_, value)| Quality::new("recall", *value)).collect();
         let queries = self.asked.queries.len() as f64;
         let mut contender =
             Contender::new(label, move |_| chosen.iter().map(|(ef, _)| Ok(queries / search(*ef)?.0)).collect());

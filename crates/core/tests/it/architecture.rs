@@ -40,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "anser-tune",
             "anser-index",
             "anser-engine",
+            "anser-server",
         ],
     ),
     ("anser-example-client", &[]),
