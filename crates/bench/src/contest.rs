@@ -138,11 +138,13 @@ mod tests {
 
     #[test]
     fn each_contender_is_compared_with_its_own_rival_round_by_round() {
-        let limits = Limits { threads: 1, gemm_f32_flops: 100.0, gemm_bf16_flops: 1.0, gemm_int8_ops: 1.0, copy_bytes: 1.0 };
+        let limits =
+            Limits { threads: 1, gemm_f32_flops: 100.0, gemm_bf16_flops: 1.0, gemm_int8_ops: 1.0, copy_bytes: 1.0 };
         let fixed = |label: &str, rate: f64, milliseconds: f64| {
             Contender::new(label, move |round| Ok(vec![rate * (round + 1) as f64, milliseconds]))
         };
-        let mut contenders = vec![fixed("a", 30.0, 2.0), fixed("b", 20.0, 4.0), fixed("p", 10.0, 8.0), fixed("r", 15.0, 1.0)];
+        let mut contenders =
+            vec![fixed("a", 30.0, 2.0), fixed("b", 20.0, 4.0), fixed("p", 10.0, 8.0), fixed("r", 15.0, 1.0)];
         contenders[0].work = vec![Some(Work::Flops(2.0))];
         contenders[2].rival = Rival::Label("b".into());
         contenders[3].rival = Rival::Reference("a".into());

@@ -17,8 +17,7 @@ pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// `count` texts of the corpus in an order drawn from `seed`; all of them again, in another order, when they run out.
 pub(crate) fn texts(corpus: &Corpus, count: usize, seed: u64) -> Result<Vec<String>, BenchError> {
-    let path = Path::new(ROOT).join(&corpus.file);
-    let all = column(&path, &corpus.column).map_err(|reason| BenchError::Corpus { path, reason })?;
+    let all = all_texts(corpus)?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut texts = Vec::with_capacity(count);
     while texts.len() < count {
@@ -27,6 +26,12 @@ pub(crate) fn texts(corpus: &Corpus, count: usize, seed: u64) -> Result<Vec<Stri
         texts.extend(order.into_iter().take(count - texts.len()).cloned());
     }
     Ok(texts)
+}
+
+/// Every text of the corpus, in the order of the file; at least one.
+pub(crate) fn all_texts(corpus: &Corpus) -> Result<Vec<String>, BenchError> {
+    let path = Path::new(ROOT).join(&corpus.file);
+    column(&path, &corpus.column).map_err(|reason| BenchError::Corpus { path, reason })
 }
 
 /// The texts of a column that are not empty; at least one.

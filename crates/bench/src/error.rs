@@ -20,9 +20,21 @@ pub(crate) enum BenchError {
     /// A peer failed after it had started well.
     #[error("the peer {script} failed: {reason}")]
     Peer { script: String, reason: String },
-    /// A matrix product or thread pool failed.
-    #[error("the machine's limits cannot be measured: {0}")]
-    Limits(String),
+    /// None of a workload's ways to embed exists on this machine or in this build.
+    #[error("the workload \"{workload}\" has nobody to measure: every subject failed to load")]
+    NobodyLoaded { workload: String },
+    /// One of Anser's ways to embed returned something that cannot be compared.
+    #[error("{label} failed: {reason}")]
+    Subject { label: String, reason: String },
+    /// The service that is measured, or one of its clients, failed.
+    #[error("the service failed: {0}")]
+    Service(String),
+    /// The other process of this program failed.
+    #[error("the process that ingests failed: {reason}")]
+    Child { reason: String },
+    /// A thread pool could not be made.
+    #[error("threads cannot be started: {0}")]
+    Threads(String),
     /// A file or folder could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
@@ -48,9 +60,14 @@ impl BenchError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::NoSuchWorkload { .. } | Self::Workload { .. } | Self::Corpus { .. } => ErrorKind::InvalidInput,
-            Self::Peer { .. } => ErrorKind::Unavailable,
+            Self::Peer { .. } | Self::NobodyLoaded { .. } => ErrorKind::Unavailable,
             Self::Io { .. } => ErrorKind::Io,
-            Self::Limits(_) | Self::Json(_) | Self::Job(_) => ErrorKind::Internal,
+            Self::Subject { .. }
+            | Self::Service(_)
+            | Self::Child { .. }
+            | Self::Threads(_)
+            | Self::Json(_)
+            | Self::Job(_) => ErrorKind::Internal,
             Self::Anser(error) => error.kind(),
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct GlossCorpus {
     pub(crate) model: String,
 }
 
-/// The vectors of every gloss, in an order drawn from a seed.
+/// The vectors of glosses, in an order drawn from a seed.
 pub(crate) struct Glosses {
     vectors: Vec<Embedding>,
     seed: u64,
@@ -49,11 +49,12 @@ pub(crate) struct Split {
 }
 
 impl Glosses {
-    /// Reads the texts and their vectors; the first time, the vectors are computed and kept beside the package.
+    /// Reads the texts and their vectors; the first time, the vectors are computed and kept beside the package. Where fewer
+    /// than all are wanted, only the first ones of the order are.
     pub(crate) fn load(
         run: &Run,
         corpus: &GlossCorpus,
-        seed: u64,
+        (wanted, seed): (usize, u64),
         findings: &mut Findings,
     ) -> Result<Self, BenchError> {
         let package = Path::new(ROOT).join(&corpus.package);
@@ -64,14 +65,25 @@ impl Glosses {
         let info = embedder.info().clone();
         findings.models.push(ModelRecord::of(&files));
         let tag: String = info.fingerprint.chars().take(16).collect();
-        let kept = package.join(format!("glosses-{tag}.f32"));
-        let vectors = match stored(&kept, texts.len(), info.dimension)? {
-            Some(vectors) => vectors,
-            None => embed(&embedder, &texts, &kept)?,
-        };
         let mut order: Vec<usize> = (0..texts.len()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let vectors = order.iter().filter_map(|at| vectors.get(*at).cloned()).collect();
+        order.truncate(wanted);
+        let kept = package.join(format!("glosses-{tag}.f32"));
+        if let Some(all) = stored(&kept, texts.len(), info.dimension)? {
+            return Ok(Self { vectors: order.iter().filter_map(|at| all.get(*at).cloned()).collect(), seed });
+        }
+        if wanted >= texts.len() {
+            let all = embed(&embedder, &texts, &kept)?;
+            return Ok(Self { vectors: order.iter().filter_map(|at| all.get(*at).cloned()).collect(), seed });
+        }
+        let kept = package.join(format!("glosses-{tag}-{seed}-{wanted}.f32"));
+        let vectors = match stored(&kept, wanted, info.dimension)? {
+            Some(vectors) => vectors,
+            None => {
+                let chosen: Vec<String> = order.iter().filter_map(|at| texts.get(*at).cloned()).collect();
+                embed(&embedder, &chosen, &kept)?
+            }
+        };
         Ok(Self { vectors, seed })
     }
 

@@ -85,7 +85,8 @@ fn workload(page: &mut String, measured: &Measured) {
             format!("{state}{}", escape(&wording::peer(peer)))
         }),
     );
-    let _ = writeln!(page, "<p class=\"faint\">Seed {}, {}.</p>", workload.seed, wording::threads(workload.thread_count()));
+    let _ =
+        writeln!(page, "<p class=\"faint\">Seed {}, {}.</p>", workload.seed, wording::threads(workload.thread_count()));
 }
 
 fn model(model: &ModelRecord) -> String {
@@ -105,7 +106,9 @@ fn list(page: &mut String, items: impl Iterator<Item = String>) {
 }
 
 fn table(page: &mut String, rows: &[Row]) {
-    page.push_str("<div class=\"scroll\"><table>\n<thead><tr><th>figure</th><th>who</th><th class=\"number\">median</th>");
+    page.push_str(
+        "<div class=\"scroll\"><table>\n<thead><tr><th>figure</th><th>who</th><th class=\"number\">median</th>",
+    );
     page.push_str("<th class=\"number\">lowest .. highest</th><th>unit</th><th>compared</th><th>quality</th>");
     page.push_str("<th>of the limit</th></tr></thead>\n<tbody>\n");
     let mut last = "";

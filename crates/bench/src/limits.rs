@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anser_kernels::{PackedMatrix, Rows, RowsMut, WeightFormat};
+use anser_kernels::{
+    Epilogue, InstructionSet, PackedMatrix, QuantisedMatrix, QuantisedRows, Rows, RowsMut, WeightFormat,
+};
 use half::bf16;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
@@ -62,7 +64,7 @@ impl Limits {
             threads,
             gemm_f32_flops: products(threads, F32Product::new),
             gemm_bf16_flops: products(threads, Bf16Product::new),
-            gemm_int8_ops: f64::NAN,
+            gemm_int8_ops: products(threads, Int8Product::new),
             copy_bytes: copy(threads),
         }
     }
@@ -131,6 +133,32 @@ impl Product for Bf16Product {
     }
 }
 
+struct Int8Product {
+    matrix: QuantisedMatrix,
+    x: QuantisedRows,
+    y: Vec<f32>,
+    shape: (usize, usize, usize),
+}
+
+impl Int8Product {
+    /// One scale for a row's whole depth, the cheapest there is; quantising the rows is not part of the product.
+    fn new(shape: (usize, usize, usize)) -> Self {
+        let (rows, n, k) = shape;
+        let matrix = QuantisedMatrix::pack(Rows::dense(&numbers(n * k), n, k), k);
+        let mut x = QuantisedRows::new();
+        x.assign(InstructionSet::best(), Rows::dense(&numbers(rows * k), rows, k), k);
+        Self { matrix, x, y: vec![0.0; rows * n], shape }
+    }
+}
+
+impl Product for Int8Product {
+    fn run(&mut self) {
+        let (rows, n, _) = self.shape;
+        self.matrix.product(&self.x, Epilogue::default(), RowsMut::dense(&mut self.y, rows, n));
+        black_box(&self.y);
+    }
+}
+
 fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect()
 }
@@ -149,7 +177,8 @@ fn products<P: Product>(threads: usize, make: impl Fn((usize, usize, usize)) -> 
             let took = together(&mut operands, repeats);
             most = most.max((threads * repeats) as f64 * operations / took.as_secs_f64());
             if took < TRY {
-                repeats = (repeats * 2).max((repeats as f64 * TRY.as_secs_f64() / took.as_secs_f64().max(1e-6)) as usize);
+                repeats =
+                    (repeats * 2).max((repeats as f64 * TRY.as_secs_f64() / took.as_secs_f64().max(1e-6)) as usize);
             }
         }
     }
@@ -170,7 +199,7 @@ fn together(operands: &mut [impl Product], repeats: usize) -> Duration {
 /// A pool of so many threads.
 pub(crate) fn pool(threads: usize) -> Result<ThreadPool, BenchError> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|e| BenchError::Limits(format!("no threads: {e}")))
+    pool.map_err(|e| BenchError::Threads(e.to_string()))
 }
 
 /// Bytes a second that `threads` threads read and write while copying, each a part of its own.

@@ -17,6 +17,7 @@ mod generation;
 mod glosses;
 mod html;
 mod limits;
+mod loader;
 mod machine;
 mod memory;
 mod peer;
@@ -76,6 +77,9 @@ struct Cli {
     /// Also draw what grows as SVG files in this folder
     #[arg(long, value_name = "FOLDER")]
     plots: Option<PathBuf>,
+    /// What this process does for another of its kind: see `embedding::ingest`
+    #[arg(long, hide = true, exclusive = true)]
+    ingest_errand: Option<String>,
     /// Folder of workload files
     #[arg(long, value_name = "FOLDER", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"))]
     workloads: PathBuf,
@@ -92,6 +96,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(cli: &Cli) -> Result<(), BenchError> {
+    if let Some(errand) = &cli.ingest_errand {
+        println!("{}", embedding::ingest_here(errand)?);
+        return Ok(());
+    }
     let all = workload::read_all(&cli.workloads)?;
     if cli.list {
         println!("{}", table::list(&all));
@@ -144,5 +152,8 @@ fn selected(all: Vec<Workload>, cli: &Cli) -> Result<Vec<Workload>, BenchError> 
         let known = all.iter().map(|w| w.name.as_str()).collect::<Vec<_>>().join(", ");
         return Err(BenchError::NoSuchWorkload { name: unknown.clone(), known });
     }
-    Ok(all.into_iter().filter(|w| if only.is_empty() { cli.full || w.essential } else { only.contains(&w.name) }).collect())
+    Ok(all
+        .into_iter()
+        .filter(|w| if only.is_empty() { cli.full || w.essential } else { only.contains(&w.name) })
+        .collect())
 }

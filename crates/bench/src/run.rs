@@ -34,6 +34,15 @@ pub(crate) struct Findings {
     pub(crate) plots: Vec<Plot>,
 }
 
+impl Findings {
+    /// Records who takes part or why not; once, however often it is tried.
+    pub(crate) fn record(&mut self, record: PeerRecord) {
+        if self.peers.iter().all(|known| known.label != record.label) {
+            self.peers.push(record);
+        }
+    }
+}
+
 impl Run {
     /// A run whose peers run under `python`, if there is one.
     pub(crate) fn new(scale: Scale, python: Option<&Path>) -> Result<Self, BenchError> {
@@ -55,7 +64,10 @@ impl Run {
         let found = match &workload.task {
             Task::Clustering(task) => clustering::run(self, &workload, task, limits)?,
             Task::Duplicates(task) => duplicates::run(self, &workload, task, limits)?,
-            Task::Embedding(task) => embedding::run(self, &workload, task, limits)?,
+            Task::Embedding(task) => embedding::run(self, &workload, task, &[one, *limits])?,
+            Task::Latency(task) => embedding::run_latency(self, &workload, task, limits)?,
+            Task::Server(task) => embedding::run_server(self, &workload, task, limits)?,
+            Task::Ingest(task) => embedding::run_ingest(self, &workload, task, limits)?,
             Task::Scale(task) => scale::run(self, &workload, task, limits)?,
             Task::Search(task) => search::run_hnsw(self, &workload, task, limits)?,
             Task::Filtered(task) => search::run_filtered(self, &workload, task, limits)?,
@@ -66,6 +78,11 @@ impl Run {
         let Findings { models, peers, rows, notes, plots } = found;
         let limits = if threads == 1 { vec![one] } else { vec![one, *limits] };
         Ok(Measured { workload, limits, models, peers, rows, notes, plots })
+    }
+
+    /// The Python of the peers, if there is one.
+    pub(crate) fn python(&self) -> Option<&Path> {
+        self.python.as_deref()
     }
 
     /// A model, downloaded when it is not there.
@@ -95,7 +112,7 @@ impl Run {
             Ok(peer) => (PeerState::Versions(peer.versions.clone()), Some(peer)),
             Err(reason) => (PeerState::Absent(reason), None),
         };
-        findings.peers.push(PeerRecord { label: label.to_owned(), state });
+        findings.record(PeerRecord { label: label.to_owned(), state });
         peer
     }
 }

@@ -4,13 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anser_core::storage::DataDir;
-use anser_core::{
-    Attributes, ByteSpan, Document, DocumentId, Embedder, EmbedderInfo, Error, Generator, NoProgress, Reranker,
-    StopSignal,
-};
+use anser_core::{Attributes, ByteSpan, Document, DocumentId, EmbedderInfo, NoProgress, StopSignal};
 use anser_engine::{
-    Analysis, AnalysisRequest, AnalysisSource, Engine, EngineOptions, IndexOptions, JobState, ModelLoader,
-    ServedModels, TunedModel,
+    Analysis, AnalysisRequest, AnalysisSource, Engine, EngineOptions, IndexOptions, JobState, ServedModels,
 };
 use anser_index::{NewChunk, NewDocument, Store};
 use rand::{Rng, SeedableRng};
@@ -22,6 +18,7 @@ use crate::contest::{ANSER, Contender, Figure, alternate};
 use crate::corpus;
 use crate::error::BenchError;
 use crate::limits::Limits;
+use crate::loader::OnlyEmbedder;
 use crate::memory::{forget_peak, peak_bytes};
 use crate::run::{Findings, Run};
 use crate::workload::{ScaleTask, Workload};
@@ -43,7 +40,7 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &ScaleTask, limits: &Lim
         IndexOptions { seal_threshold: usize::MAX, threads: workload.thread_count(), ..IndexOptions::default() };
     fill(&Store::open(&data, index.clone())?, task, count, workload.seed)?;
     let options = EngineOptions { index, ..EngineOptions::default() };
-    let engine = Arc::new(Engine::open(&data, ServedModels::new(NoModels), None, options)?);
+    let engine = Arc::new(Engine::open(&data, ServedModels::new(OnlyEmbedder::none()), None, options)?);
     let mut findings = Findings::default();
     for analysis in &task.analyses {
         let kind = analysis.kind();
@@ -115,31 +112,4 @@ fn fill(store: &Store, task: &ScaleTask, count: usize, seed: u64) -> Result<(), 
         collection.upsert(&documents)?;
     }
     Ok(())
-}
-
-/// Analyses of stored vectors need no model.
-struct NoModels;
-
-impl ModelLoader for NoModels {
-    fn embedder_name(&self) -> &'static str {
-        "none"
-    }
-    fn reranker_name(&self) -> Option<&str> {
-        None
-    }
-    fn generator_name(&self) -> &'static str {
-        "none"
-    }
-    fn embedder(&self) -> anser_core::Result<Arc<dyn Embedder>> {
-        Err(Error::internal("no model is loaded here"))
-    }
-    fn reranker(&self) -> anser_core::Result<Arc<dyn Reranker>> {
-        Err(Error::internal("no model is loaded here"))
-    }
-    fn generator(&self) -> anser_core::Result<Arc<dyn Generator>> {
-        Err(Error::internal("no model is loaded here"))
-    }
-    fn tuned(&self, _: &TunedModel) -> anser_core::Result<Arc<dyn Generator>> {
-        Err(Error::internal("no model is loaded here"))
-    }
 }

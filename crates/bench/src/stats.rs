@@ -25,6 +25,14 @@ impl Spread {
     }
 }
 
+/// The smallest value that so large a share of all values does not exceed; `None` of no values.
+pub(crate) fn percentile(values: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
 /// Share of the true neighbours that were found, over all queries; order does not matter. 0 when there are none.
 pub(crate) fn recall(found: &[Vec<usize>], truth: &[Vec<usize>]) -> f64 {
     let wanted: usize = truth.iter().map(Vec::len).sum();
@@ -49,6 +57,14 @@ mod tests {
         assert_eq!(spread, Spread { median: 9.0, min: 1.0, max: 1000.0, runs: 3 });
         assert!((Spread::of(&[4.0, 1.0, 2.0, 3.0]).unwrap().median - 2.5).abs() < 1e-12);
         assert_eq!(Spread::of(&[]), None);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| percentile(&values, share)), [Some(1.0), Some(100.0), Some(198.0), Some(200.0)]);
+        assert_eq!(percentile(&[7.0], 0.99), Some(7.0));
+        assert_eq!(percentile(&[], 0.5), None);
     }
 
     #[test]

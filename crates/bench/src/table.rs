@@ -34,7 +34,8 @@ pub(crate) fn workload(measured: &Measured) -> String {
         title.push_str(&wording::limits(limits));
         title.push('\n');
     }
-    let mut table = table(["figure", "unit", "who", "median", "lowest .. highest", "compared", "quality", "of the limit"]);
+    let mut table =
+        table(["figure", "unit", "who", "median", "lowest .. highest", "compared", "quality", "of the limit"]);
     let mut last = "";
     for row in &measured.rows {
         table.add_row(cells(row, row.figure != last));
@@ -45,8 +46,7 @@ pub(crate) fn workload(measured: &Measured) -> String {
             table.add_row(["", "", &peer.label, "not available"]);
         }
     }
-    let lines: Vec<String> =
-        measured.peers.iter().map(wording::peer).chain(measured.notes.iter().cloned()).collect();
+    let lines: Vec<String> = measured.peers.iter().map(wording::peer).chain(measured.notes.iter().cloned()).collect();
     format!("{title}{}\n{}", table.trim_fmt(), lines.join("\n"))
 }
 

@@ -17,7 +17,10 @@ pub(crate) fn machine(machine: &Machine) -> Vec<(&'static str, String)> {
         ("kernels", machine.kernels.to_owned()),
         ("memory", format!("{:.0} GiB", machine.memory_bytes as f64 / f64::from(1 << 30))),
         ("system", format!("{}, kernel {}", machine.os, machine.kernel)),
-        ("Anser", format!("{} ({} profile), revision {}", machine.version, machine.profile, unknown(&machine.revision))),
+        (
+            "Anser",
+            format!("{} ({} profile), revision {}", machine.version, machine.profile, unknown(&machine.revision)),
+        ),
         ("compiler", unknown(&machine.rustc)),
         ("load at start", format!("{:.2} on {} threads", machine.load_average, machine.threads)),
         ("recorded", machine.recorded_at.format(&Rfc3339).unwrap_or_default()),

@@ -9,6 +9,7 @@ use anser_core::Precision;
 use anser_engine::Analysis;
 use serde::{Deserialize, Serialize};
 
+use crate::embedding::{EmbeddingTask, IngestTask, LatencyTask, ServerTask};
 use crate::error::BenchError;
 use crate::glosses::GlossCorpus;
 
@@ -87,6 +88,9 @@ impl Workload {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Task {
     Embedding(EmbeddingTask),
+    Latency(LatencyTask),
+    Server(ServerTask),
+    Ingest(IngestTask),
     Clustering(ClusteringTask),
     Duplicates(DuplicatesTask),
     Scale(ScaleTask),
@@ -103,33 +107,6 @@ pub(crate) enum Task {
 pub(crate) struct Corpus {
     pub(crate) file: PathBuf,
     pub(crate) column: String,
-}
-
-/// Texts to vectors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EmbeddingTask {
-    /// Name in the catalogue.
-    pub(crate) model: String,
-    pub(crate) corpus: Corpus,
-    /// Texts in one run.
-    pub(crate) texts: Amount,
-    /// Texts whose vectors are compared between contenders.
-    pub(crate) compared: Amount,
-    pub(crate) peers: Vec<EmbeddingPeer>,
-}
-
-/// A way to drive the peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EmbeddingPeer {
-    pub(crate) label: String,
-    /// Texts in one run of the model.
-    pub(crate) batch: NonZeroUsize,
-    /// Whether texts are put in order of length first.
-    pub(crate) sort: bool,
-    /// Whether its threads wait for work by spinning, as they do unless told otherwise.
-    pub(crate) spin: bool,
 }
 
 /// Unit vectors around common centres.
@@ -357,8 +334,11 @@ threshold = 0.9
                 "filtered",
                 "generation",
                 "growth",
+                "ingest",
+                "latency",
                 "scale",
                 "search",
+                "server",
                 "training"
             ]
         );

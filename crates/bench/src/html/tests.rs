@@ -45,7 +45,10 @@ fn report() -> Report {
         }],
         peers: vec![
             PeerRecord { label: HOSTILE.into(), state: PeerState::Absent(HOSTILE.into()) },
-            PeerRecord { label: "p".into(), state: PeerState::Versions(BTreeMap::from([("lib".into(), "1.2".into())])) },
+            PeerRecord {
+                label: "p".into(),
+                state: PeerState::Versions(BTreeMap::from([("lib".into(), "1.2".into())])),
+            },
         ],
         rows: vec![
             row(&format!("{} fast", workload.name), "Anser bf16", 333.25),
@@ -116,7 +119,9 @@ fn the_page_is_well_formed_and_holds_every_row_note_hash_and_version() {
         }
         assert!(holds(&format!("note of {}", measured.workload.name)));
     }
-    for wanted in ["0123abcd", "lib 1.2", "Not available: <script>", &report.machine.cpu, "200 in f32, 400 in bf16, 800 in int8"] {
+    for wanted in
+        ["0123abcd", "lib 1.2", "Not available: <script>", &report.machine.cpu, "200 in f32, 400 in bf16, 800 in int8"]
+    {
         assert!(holds(wanted), "{wanted}");
     }
     // Two drawings for each workload, and every row has its bar.

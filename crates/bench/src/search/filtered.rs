@@ -43,8 +43,9 @@ pub(crate) fn run(
     limits: &Limits,
 ) -> Result<Findings, BenchError> {
     let mut findings = Findings::default();
-    let glosses = Glosses::load(run, &task.corpus, workload.seed, &mut findings)?;
-    let split = glosses.split(task.vectors.at(run.scale), task.queries.at(run.scale))?;
+    let (vectors, queries) = (task.vectors.at(run.scale), task.queries.at(run.scale));
+    let glosses = Glosses::load(run, &task.corpus, (vectors + queries, workload.seed), &mut findings)?;
+    let split = glosses.split(vectors, queries)?;
     let mut rng = ChaCha8Rng::seed_from_u64(workload.seed);
     let values: Vec<u8> = split.vectors.iter().map(|_| rng.random_range(0..VALUES)).collect();
     let dimension = split.queries.first().map_or(0, Embedding::dimension);

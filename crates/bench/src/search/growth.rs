@@ -26,10 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Everything at each size, and latencies at the largest.
 pub(crate) fn run(run: &Run, workload: &Workload, task: &GrowthTask, _: &Limits) -> Result<Findings, BenchError> {
     let mut findings = Findings::default();
-    let glosses = Glosses::load(run, &task.corpus, workload.seed, &mut findings)?;
     let sizes: Vec<usize> = task.sizes.iter().map(|size| size.at(run.scale)).collect();
     let largest = sizes.iter().copied().max().unwrap_or(1);
-    let split = glosses.split(largest, task.queries.at(run.scale))?;
+    let queries = task.queries.at(run.scale);
+    let glosses = Glosses::load(run, &task.corpus, (largest + queries, workload.seed), &mut findings)?;
+    let split = glosses.split(largest, queries)?;
     let mut lines = vec![Vec::new(); 4];
     for size in &sizes {
         eprintln!("{}: {size} vectors", workload.name);

@@ -50,8 +50,9 @@ struct Library {
 /// Vectors a second while building with each number of threads, then queries a second at each recall that is wanted.
 pub(crate) fn run(run: &Run, workload: &Workload, task: &SearchTask, limits: &Limits) -> Result<Findings, BenchError> {
     let mut findings = Findings::default();
-    let glosses = Glosses::load(run, &task.corpus, workload.seed, &mut findings)?;
-    let split = glosses.split(task.vectors.at(run.scale), task.queries.at(run.scale))?;
+    let (vectors, queries) = (task.vectors.at(run.scale), task.queries.at(run.scale));
+    let glosses = Glosses::load(run, &task.corpus, (vectors + queries, workload.seed), &mut findings)?;
+    let split = glosses.split(vectors, queries)?;
     let asked = Asked::new(&split.vectors, &split.queries, task.k.get(), &|_| true)?;
     let folder = TempDir::new().map_err(BenchError::io("create a folder in", &std::env::temp_dir()))?;
     let libraries = libraries(run, workload, task, &split, folder.path(), &mut findings)?;
