@@ -62,7 +62,10 @@ mod tests {
     #[test]
     fn a_percentile_is_one_of_the_values() {
         let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
-        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| percentile(&values, share)), [Some(1.0), Some(100.0), Some(198.0), Some(200.0)]);
+        assert_eq!(
+            [0.0, 0.5, 0.99, 1.0].map(|share| percentile(&values, share)),
+            [Some(1.0), Some(100.0), Some(198.0), Some(200.0)]
+        );
         assert_eq!(percentile(&[7.0], 0.99), Some(7.0));
         assert_eq!(percentile(&[], 0.5), None);
     }

@@ -86,8 +86,10 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &IngestTask, limits: &Li
         Ok(values)
     });
     whole.rival = Rival::Reference(ALONE.to_owned());
-    let figures =
-        [Figure::new(&task.texts.name, "documents/s"), Figure::time(format!("{}, peak memory", task.texts.name), "MiB")];
+    let figures = [
+        Figure::new(&task.texts.name, "documents/s"),
+        Figure::time(format!("{}, peak memory", task.texts.name), "MiB"),
+    ];
     let rounds = workload.repeats.at(run.scale);
     findings.rows = alternate(&workload.name, rounds, &figures, vec![alone, whole], limits)?;
     findings.notes.push(format!(
@@ -146,13 +148,8 @@ pub(crate) fn ingest_here(errand: &str) -> Result<String, BenchError> {
     let models = ServedModels::new(OnlyEmbedder::new(Arc::new(embedder)));
     let engine = Engine::open(&DataDir::open(&errand.data)?, models, None, EngineOptions::default())?;
     let started = Instant::now();
-    let report = engine.ingest_file(
-        COLLECTION,
-        &errand.file,
-        &IngestOptions::default(),
-        &NoProgress,
-        &CancelToken::new(),
-    )?;
+    let report =
+        engine.ingest_file(COLLECTION, &errand.file, &IngestOptions::default(), &NoProgress, &CancelToken::new())?;
     let seconds = started.elapsed().as_secs_f64();
     let done = Done { seconds, documents: report.inserted, chunks: report.chunks, backend, peak_bytes: peak_bytes() };
     serde_json::to_string(&done).map_err(BenchError::Json)

@@ -23,12 +23,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const HEAD_START: Duration = Duration::from_millis(300);
 
 /// Medians and 99th percentiles of a query's time.
-pub(crate) fn run(
-    run: &Run,
-    workload: &Workload,
-    task: &LatencyTask,
-    limits: &Limits,
-) -> Result<Findings, BenchError> {
+pub(crate) fn run(run: &Run, workload: &Workload, task: &LatencyTask, limits: &Limits) -> Result<Findings, BenchError> {
     let files = run.model(&task.model)?;
     let mut findings = Findings { models: vec![ModelRecord::of(&files)], ..Findings::default() };
     let (asked, bulk) = (task.queries.count.at(run.scale), task.bulk.count.at(run.scale));

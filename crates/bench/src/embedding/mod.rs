@@ -82,9 +82,8 @@ impl Bench<'_> {
         let model = PeerModel::new(self.files, &first.embedder)?;
         let start = |peer| LoadedPeer::start(self.run, peer, &model, threads, findings);
         let mut peers: Vec<LoadedPeer<'_>> = self.task.peers.iter().filter_map(start).collect();
-        let words = Words::read(&self.task.corpus, first.embedder.info().max_tokens, |word| {
-            first.embedder.count_tokens(word)
-        })?;
+        let words =
+            Words::read(&self.task.corpus, first.embedder.info().max_tokens, |word| first.embedder.count_tokens(word))?;
         for set in &self.task.texts {
             let drawn = words.draw(set.tokens, set.count.at(self.run.scale), self.workload.seed);
             let name = format!("{}, {}", set.name, wording::threads(threads));
@@ -93,8 +92,12 @@ impl Bench<'_> {
             let figures = [Figure::new(&name, "texts/s")];
             let label = format!("{}, {name}", self.workload.name);
             findings.rows.extend(alternate(&label, rounds, &figures, contenders, limits)?);
-            let note = format!("{}: {} texts of {:.1} tokens on average, special ones included.", set.name,
-                drawn.texts.len(), drawn.mean_tokens());
+            let note = format!(
+                "{}: {} texts of {:.1} tokens on average, special ones included.",
+                set.name,
+                drawn.texts.len(),
+                drawn.mean_tokens()
+            );
             if !findings.notes.contains(&note) {
                 findings.notes.push(note);
             }
@@ -141,7 +144,8 @@ impl Bench<'_> {
             };
             let (label, format) = (peer.peer.label.clone(), peer.peer.format);
             let rival = peer.peer.against.clone().map_or(Rival::First, Rival::Label);
-            let mut contender = Contender::new(label, move |_| Ok(vec![count / peer.embed(&drawn.texts, false)?.seconds]));
+            let mut contender =
+                Contender::new(label, move |_| Ok(vec![count / peer.embed(&drawn.texts, false)?.seconds]));
             (contender.quality, contender.work, contender.rival) = (quality, work(format), rival);
             contenders.push(contender);
         }

@@ -49,7 +49,8 @@ pub(crate) fn run(run: &Run, workload: &Workload, task: &ServerTask, limits: &Li
     let service = Service::start(Arc::<TextEmbedder>::clone(&embedder), task.clients.get())?;
     let refused = AtomicUsize::new(0);
     for size in &task.texts_per_request {
-        let load = Load { address: service.address, model: &task.model, clients: task.clients.get(), refused: &refused };
+        let load =
+            Load { address: service.address, model: &task.model, clients: task.clients.get(), refused: &refused };
         load.send(&drawn_batches(&drawn, 0, size.get(), task.clients.get()))?;
         let mut library = Contender::new(LIBRARY, |round| {
             let texts = drawn.get(round).map_or(&[][..], |drawn| &drawn.texts);
@@ -169,7 +170,9 @@ impl Load<'_> {
             let clients: Vec<_> = (0..self.clients).map(|_| scope.spawn(client)).collect();
             clients
                 .into_iter()
-                .map(|client| client.join().unwrap_or_else(|_| Err(BenchError::Service("a client panicked".to_owned()))))
+                .map(|client| {
+                    client.join().unwrap_or_else(|_| Err(BenchError::Service("a client panicked".to_owned())))
+                })
                 .collect::<Result<(), BenchError>>()
         })?;
         Ok(milliseconds.into_inner().unwrap_or_else(PoisonError::into_inner))
@@ -189,7 +192,11 @@ impl Load<'_> {
             match status {
                 200 => {
                     let elapsed = started.elapsed().as_secs_f64() * 1e3;
-                    return if vectors(&text) == texts.len() { Ok(elapsed) } else { Err(failed(&"a vector is missing")) };
+                    return if vectors(&text) == texts.len() {
+                        Ok(elapsed)
+                    } else {
+                        Err(failed(&"a vector is missing"))
+                    };
                 }
                 429 => {
                     self.refused.fetch_add(1, Ordering::Relaxed);

@@ -85,7 +85,8 @@ impl Words {
         let own: Vec<f64> =
             self.texts.iter().map(|words| words.iter().map(|(_, tokens)| tokens).sum::<usize>() as f64).collect();
         let stretched = |factor: f64| -> Vec<usize> {
-            let bounded = |length: &f64| ((length * factor).round() as usize + SPECIAL).clamp(SHORTEST, self.max_tokens);
+            let bounded =
+                |length: &f64| ((length * factor).round() as usize + SPECIAL).clamp(SHORTEST, self.max_tokens);
             own.iter().map(bounded).collect()
         };
         // What bounds cut off has to be made up for by the others.
