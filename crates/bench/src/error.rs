@@ -32,9 +32,9 @@ pub(crate) enum BenchError {
     /// The other process of this program failed.
     #[error("the process that ingests failed: {reason}")]
     Child { reason: String },
-    /// A thread pool could not be made.
-    #[error("threads cannot be started: {0}")]
-    Threads(String),
+    /// A thread pool could not be made, or a matrix product failed.
+    #[error("this machine cannot compute what is needed: {0}")]
+    Compute(String),
     /// A file or folder could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
@@ -65,7 +65,7 @@ impl BenchError {
             Self::Subject { .. }
             | Self::Service(_)
             | Self::Child { .. }
-            | Self::Threads(_)
+            | Self::Compute(_)
             | Self::Json(_)
             | Self::Job(_) => ErrorKind::Internal,
             Self::Anser(error) => error.kind(),

@@ -199,7 +199,7 @@ fn together(operands: &mut [impl Product], repeats: usize) -> Duration {
 /// A pool of so many threads.
 pub(crate) fn pool(threads: usize) -> Result<ThreadPool, BenchError> {
     let pool = ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.map_err(|e| BenchError::Threads(e.to_string()))
+    pool.map_err(|e| BenchError::Compute(e.to_string()))
 }
 
 /// Bytes a second that `threads` threads read and write while copying, each a part of its own.

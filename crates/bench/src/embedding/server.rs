@@ -11,7 +11,7 @@ use anser_core::{CancelToken, EmbedPurpose, Embedder};
 use anser_embed::TextEmbedder;
 use anser_engine::{Engine, EngineOptions, ServedModels};
 use anser_server::{ServerOptions, bind, serve};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;

@@ -1,7 +1,7 @@
 //! Who embeds: Anser in several ways, and peers that are given the same weights.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, Embedding};
 use anser_embed::TextEmbedder;

@@ -150,7 +150,7 @@ fn nearest(
     k: usize,
     counts: &dyn Fn(usize) -> bool,
 ) -> Result<Vec<Vec<usize>>, BenchError> {
-    let failed = |e: candle_core::Error| BenchError::Limits(e.to_string());
+    let failed = |e: candle_core::Error| BenchError::Compute(e.to_string());
     let matrix = |vectors: &[Embedding]| {
         let numbers: Vec<f32> = vectors.iter().flat_map(Embedding::as_slice).copied().collect();
         let columns = numbers.len() / vectors.len();
