@@ -145,7 +145,7 @@ impl ModelLoader for Loader {
     }
 
     fn embedder(&self) -> anser_core::Result<Arc<dyn Embedder>> {
-        let files = self.files(&self.settings.embedder)?;
+        let files = self.store.ensure_embedder(&self.settings.embedder, self.progress.as_ref())?;
         Ok(Arc::new(TextEmbedder::load(&files, self, &self.embed_options())?))
     }
 

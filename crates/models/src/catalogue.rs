@@ -155,7 +155,7 @@ pub struct Catalogue {
     models: Vec<ModelSpec>,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CatalogueFile {
     #[serde(default)]
@@ -177,9 +177,35 @@ impl Catalogue {
         Self::for_platform(text, &this_platform())
     }
 
+    /// Reads a catalogue in the form that [`Self::to_json`] writes.
+    pub(crate) fn from_json(text: &[u8]) -> Result<Self, ModelsError> {
+        let file = serde_json::from_slice(text).map_err(|e| ModelsError::Catalogue(e.to_string()))?;
+        Self::checked(file, &this_platform())
+    }
+
+    /// The text of a catalogue of these models.
+    pub(crate) fn to_json(models: &[ModelSpec]) -> Result<Vec<u8>, ModelsError> {
+        let file = CatalogueFile { model: models.to_vec() };
+        serde_json::to_vec_pretty(&file).map_err(|e| ModelsError::Catalogue(e.to_string()))
+    }
+
+    /// The same with the models of `other` behind; of two with one name the first stays.
+    pub(crate) fn extended(mut self, other: &Self) -> Self {
+        for model in &other.models {
+            if self.models.iter().all(|known| !known.name.eq_ignore_ascii_case(&model.name)) {
+                self.models.push(model.clone());
+            }
+        }
+        self
+    }
+
     fn for_platform(text: &str, platform: &str) -> Result<Self, ModelsError> {
         let file: CatalogueFile =
             toml::from_str(text).map_err(|e| ModelsError::Catalogue(e.to_string().trim().to_owned()))?;
+        Self::checked(file, platform)
+    }
+
+    fn checked(file: CatalogueFile, platform: &str) -> Result<Self, ModelsError> {
         let mut models = Vec::new();
         let mut names = HashSet::new();
         for model in file.model {

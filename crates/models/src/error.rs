@@ -127,6 +127,39 @@ pub enum ModelsError {
         /// The file it lacks.
         file: String,
     },
+    /// A folder named as an embedder lacks a file.
+    #[error("the folder {folder} lacks {file}, without which it is no embedder", folder = folder.display())]
+    FolderIncomplete {
+        /// The folder.
+        folder: PathBuf,
+        /// The file it lacks.
+        file: String,
+    },
+    /// A name is taken.
+    #[error(
+        "there is a model named \"{name}\" already; choose another with --name, or remove it with `anser models rm {name}`"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// What should be an embedder is neither a name of the catalogue, nor a folder, nor a repository of the hub.
+    #[error(
+        "\"{source_name}\" is neither a model of the catalogue ({known}) nor a folder nor a hub repository written as \
+         owner/name or owner/name@revision"
+    )]
+    UnknownEmbedder {
+        /// What was asked for.
+        source_name: String,
+        /// Names of the embedders there are.
+        known: String,
+    },
+    /// A repository of the hub would have to be asked, and that was forbidden.
+    #[error("{repo} has not been added and offline mode is on; go online once and run `anser models add {repo}`")]
+    OfflineHub {
+        /// Repository and revision.
+        repo: String,
+    },
     /// The model has no file of this name.
     #[error("the model {model} has no file named {file}; it has {known}")]
     NoSuchFile {
@@ -178,13 +211,16 @@ impl ModelsError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownModel { .. } | Self::NoSuchFile { .. } => ErrorKind::NotFound,
+            Self::NameTaken { .. } => ErrorKind::Conflict,
+            Self::UnknownModel { .. } | Self::UnknownEmbedder { .. } | Self::NoSuchFile { .. } => ErrorKind::NotFound,
             Self::Catalogue(_)
+            | Self::FolderIncomplete { .. }
             | Self::LocalIncomplete { .. }
             | Self::UnsupportedModel { .. }
             | Self::NotConvertible { .. } => ErrorKind::InvalidInput,
             Self::NoRuntime { .. }
             | Self::Offline { .. }
+            | Self::OfflineHub { .. }
             | Self::NoPip { .. }
             | Self::Pip { .. }
             | Self::Hub { .. }

@@ -4,6 +4,8 @@
 //! HTTP client of ours, because its own has no time limits and trusts only a built-in list of certificate authorities.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Duration;
 use anser_core::{Progress, ProgressUnit};
 use hf_hub::api::sync::ApiBuilder;
 use hf_hub::{Cache, Repo, RepoType};
+use serde::Deserialize;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 
@@ -27,6 +30,9 @@ const RESPONSE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Longest part of a connection's error that is shown.
 const MAX_DETAIL_CHARS: usize = 160;
+
+/// Longest description of a repository that is read, in bytes.
+const LONGEST_ANSWER: u64 = 16 << 20;
 
 /// Hubs that could not be reached, with the reason: one failed attempt is enough for the life of the process.
 static UNREACHABLE: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
@@ -59,16 +65,66 @@ impl Hub {
         let hub_file = file.hub_file.as_deref().unwrap_or_default();
         let label = format!("{}/{hub_file}", source.repo);
         let failed = |reason: String| ModelsError::Hub { file: label.clone(), reason };
+        let url = self.url(source, hub_file).map_err(&failed)?;
+        let response = self.get(&url, &label)?;
+        progress.start(&format!("Downloading {label}"), Some(file.bytes), ProgressUnit::Bytes);
+        let mut body = response.into_body().into_reader();
+        let received = copy_verified(&mut body, target, file, &|e| failed(e.to_string()), &|done| progress.set(done));
+        progress.finish();
+        received?.accept(file, &format!("the model hub ({label})"))
+    }
+
+    /// What the hub says of a revision: its commit and its files.
+    pub(crate) fn revision(&self, repo: &str, revision: &str) -> Result<Revision, ModelsError> {
+        let label = format!("{repo}@{revision}");
+        let failed = |reason: String| ModelsError::Hub { file: label.clone(), reason };
+        let source = HubSource { repo: repo.to_owned(), revision: revision.to_owned() };
+        let sample = self.url(&source, "x").map_err(&failed)?;
+        let endpoint = sample.split(&format!("/{repo}/resolve/")).next().unwrap_or_default();
+        let url = format!("{endpoint}/api/models/{repo}/revision/{revision}?blobs=true");
+        let mut text = Vec::new();
+        let mut body = self.get(&url, &label)?.into_body().into_reader().take(LONGEST_ANSWER);
+        body.read_to_end(&mut text).map_err(|e| failed(e.to_string()))?;
+        let found: Revision =
+            serde_json::from_slice(&text).map_err(|e| failed(format!("its description cannot be read ({e})")))?;
+        if anser_core::storage::check_name("revision", &found.sha).is_err() {
+            return Err(failed("it names a commit that is none".to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// Downloads a file whose hash nobody has said yet into the new file `target`; at most `most` bytes.
+    pub(crate) fn fetch_first(
+        &self,
+        source: &HubSource,
+        hub_file: &str,
+        target: &Path,
+        most: u64,
+    ) -> Result<(), ModelsError> {
+        let label = format!("{}/{hub_file}", source.repo);
+        let failed = |reason: String| ModelsError::Hub { file: label.clone(), reason };
+        let url = self.url(source, hub_file).map_err(&failed)?;
+        let mut body = self.get(&url, &label)?.into_body().into_reader().take(most + 1);
+        let mut file = File::create_new(target).map_err(ModelsError::io("create", target))?;
+        let received = std::io::copy(&mut body, &mut file).map_err(|e| failed(e.to_string()))?;
+        if received > most {
+            return Err(failed(format!("it has more than the {most} bytes that were announced")));
+        }
+        file.sync_all().map_err(ModelsError::io("sync", target))
+    }
+
+    /// The answer at `url`, unless the hub was found out of reach before.
+    fn get(&self, url: &str, label: &str) -> Result<ureq::http::Response<ureq::Body>, ModelsError> {
+        let failed = |reason: String| ModelsError::Hub { file: label.to_owned(), reason };
         let key = self.endpoint.clone().unwrap_or_default();
         if let Some(reason) = UNREACHABLE.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Err(failed(reason.clone()));
         }
-        let url = self.url(source, hub_file).map_err(&failed)?;
-        let mut request = agent().get(&url);
+        let mut request = agent().get(url);
         if let Some(token) = self.cache.token() {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let response = request.call().map_err(|e| {
+        request.call().map_err(|e| {
             if is_unreachable(&e) {
                 // Certificate errors list every name of the certificate.
                 let detail: String = e.to_string().chars().take(MAX_DETAIL_CHARS).collect();
@@ -77,12 +133,7 @@ impl Hub {
                 return failed(reason);
             }
             failed(e.to_string())
-        })?;
-        progress.start(&format!("Downloading {label}"), Some(file.bytes), ProgressUnit::Bytes);
-        let mut body = response.into_body().into_reader();
-        let received = copy_verified(&mut body, target, file, &|e| failed(e.to_string()), &|done| progress.set(done));
-        progress.finish();
-        received?.accept(file, &format!("the model hub ({label})"))
+        })
     }
 
     fn url(&self, source: &HubSource, hub_file: &str) -> Result<String, String> {
@@ -93,6 +144,33 @@ impl Hub {
         let api = builder.build().map_err(|e| e.to_string())?;
         Ok(api.repo(Repo::with_revision(source.repo.clone(), RepoType::Model, source.revision.clone())).url(hub_file))
     }
+}
+
+/// A commit of a repository and its files, as the hub describes it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Revision {
+    /// The commit.
+    pub(crate) sha: String,
+    /// Its files.
+    #[serde(default)]
+    pub(crate) siblings: Vec<HubFile>,
+}
+
+/// A file of a repository.
+#[derive(Debug, Deserialize)]
+pub(crate) struct HubFile {
+    /// Its path.
+    pub(crate) rfilename: String,
+    /// Its size.
+    pub(crate) size: Option<u64>,
+    /// Where it is kept as a large file, its hash.
+    pub(crate) lfs: Option<LargeFile>,
+}
+
+/// A file kept by its hash.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LargeFile {
+    pub(crate) sha256: String,
 }
 
 fn agent() -> Agent {

@@ -5,16 +5,20 @@
 //! fetched by the user's own `pip` and opened as an archive without running anything in it. Whatever the source, a file
 //! enters the cache only when its SHA-256 is the catalogue's.
 
+mod add;
 mod cache;
 mod catalogue;
 mod encoder;
 mod error;
 mod files;
+mod folder;
 mod hub;
 pub mod onnx;
 mod pip;
+mod sentence_transformers;
 mod small_file;
 mod store;
+mod user_catalogue;
 mod verify;
 mod wheel;
 
@@ -25,4 +29,5 @@ pub use catalogue::{
 pub use encoder::{Activation, Dense, Encoder, EncoderConfig, EncoderFamily, EncoderLayer, GraphFormat, Norm};
 pub use error::ModelsError;
 pub use files::ModelFiles;
+pub use sentence_transformers::EmbedderSettings;
 pub use store::{ModelStatus, ModelStore, ModelStoreOptions};

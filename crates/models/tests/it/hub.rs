@@ -14,8 +14,13 @@ use crate::support::{CONFIG, FIRST, HONEST, Place, Recorded};
 
 type Files = HashMap<&'static str, &'static [u8]>;
 
-/// Serves files by path until the process ends; returns the address and the paths asked for so far.
 fn serve(files: Files) -> (String, Arc<Mutex<Vec<String>>>) {
+    serve_owned(files.into_iter().map(|(path, body)| (path.to_owned(), body.to_vec())).collect())
+}
+
+/// Serves files by path until the process ends; returns the address and the paths asked for so far.
+pub(crate) fn serve_owned(files: Vec<(String, Vec<u8>)>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let files: HashMap<String, Vec<u8>> = files.into_iter().collect();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -27,7 +32,7 @@ fn serve(files: Files) -> (String, Arc<Mutex<Vec<String>>>) {
             let Some(path) = lines.next().and_then(|l| l.split(' ').nth(1).map(str::to_owned)) else { continue };
             let _ = lines.find(String::is_empty);
             let (status, body) = match files.get(path.as_str()) {
-                Some(body) => ("200 OK", *body),
+                Some(body) => ("200 OK", body.as_slice()),
                 None => ("404 Not Found", &b""[..]),
             };
             log.lock().unwrap().push(path);

@@ -4,6 +4,8 @@
 #[cfg(unix)]
 mod cache;
 #[cfg(unix)]
+mod embedders;
+#[cfg(unix)]
 mod hub;
 #[cfg(unix)]
 mod local;
