@@ -8,6 +8,7 @@
 mod backend;
 mod embedder;
 mod error;
+mod native;
 mod onnx;
 mod options;
 mod panics;

@@ -1,5 +1,5 @@
-//! Layer norm of rows, with the sum before it and the rounded copy after it that a transformer's block needs. All runs on
-//! the calling thread; a row's result depends on nothing but the row.
+//! Layer norm of rows, with the sum before it and the rounded copy after it that a transformer's block needs, and the mean
+//! over rows that pools them. All runs on the calling thread; a norm depends on nothing but its row.
 
 use crate::element::Element;
 use crate::instructions::versions;
@@ -67,4 +67,24 @@ versions! {
     ///
     /// Panics when the weight and the bias have different lengths, or when `addend` has fewer rows than `x`.
     pub fn layer_norm<E>(norm: LayerNorm<'_, E>) = layer_norm_body
+}
+
+#[inline(always)]
+fn mean_row_body<const FMA: bool>(rows: &[f32], out: &mut [f32]) {
+    let width = out.len();
+    out.fill(0.0);
+    for row in rows.chunks_exact(width) {
+        for (out, x) in out.iter_mut().zip(row) {
+            *out += x;
+        }
+    }
+    let share = 1.0 / (rows.len() / width) as f32;
+    for out in out {
+        *out *= share;
+    }
+}
+
+versions! {
+    /// The mean of rows as long as `out`, which must not be empty.
+    pub fn mean_row(rows: &[f32], out: &mut [f32]) = mean_row_body
 }

@@ -43,7 +43,7 @@ pub use dropout::{DropoutRow, add_dropped_out, drop_out};
 pub use element::{Element, Rows, RowsMut, WeightFormat, convert, widen};
 pub use epilogue::Epilogue;
 pub use instructions::{INSTRUCTIONS_VARIABLE, InstructionSet};
-pub use layer_norm::{LayerNorm, layer_norm};
+pub use layer_norm::{LayerNorm, layer_norm, mean_row};
 pub use matmul::{Matrix, MatrixMut, matmul};
 pub use outer::outer_sum;
 pub use packed::{LowRank, PackedMatrix, Part};

@@ -1,6 +1,6 @@
 //! Layer norm.
 
-use anser_kernels::{Element, InstructionSet, LayerNorm, layer_norm};
+use anser_kernels::{Element, InstructionSet, LayerNorm, layer_norm, mean_row};
 use half::bf16;
 use proptest::prelude::*;
 
@@ -55,5 +55,18 @@ proptest! {
             norm::<f32>(set, rows, width, (summed, seed));
             norm::<bf16>(set, rows, width, (summed, seed));
         }
+    }
+}
+
+#[test]
+fn the_mean_of_rows_is_taken_column_by_column() {
+    let (rows, width) = (13, 37);
+    let x = random::<f32>(rows * width, 5);
+    let column = |column: usize| x.iter().skip(column).step_by(width).map(|&x| f64::from(x)).sum::<f64>();
+    let wanted = (0..width).map(|index| column(index) / rows as f64).collect::<Vec<_>>();
+    for set in InstructionSet::available() {
+        let mut mean = vec![5.0; width];
+        mean_row(set, &x, &mut mean);
+        close(&mean, &wanted, 1e-6, &format!("mean on {}", set.name()));
     }
 }

@@ -130,6 +130,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// Whether [`Self::read`] finds a shape that it knows and a file that may hold its weights.
+    pub fn readable(files: &ModelFiles) -> bool {
+        let shape = files.path(CONFIG).and_then(|path| EncoderConfig::read(&path));
+        shape.is_ok() && [SAFETENSORS, ONNX].iter().any(|name| files.path(name).is_ok())
+    }
+
     /// Reads the encoder in `files`: shape out of `config.json`, weights out of `model.safetensors` (f32, f16 or bf16), or
     /// where there is none out of `model.onnx`, quantised weights made floats again.
     ///
