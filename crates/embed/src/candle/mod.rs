@@ -1,0 +1,152 @@
+//! Encoders in candle's tensors: the engine for GPUs, and on a processor for families that no other engine runs.
+//!
+//! The passes are our own, over candle's operations; the crate of ready models serves the tests as a reference. Those
+//! models give NaN in 16-bit floats where a mask is involved, count positions in the weights' number format, or do not
+//! mask padding at all.
+
+mod architecture;
+mod attention;
+mod batches;
+pub(crate) mod device;
+mod encoder;
+mod families;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anser_core::{Device, DeviceFault};
+use anser_models::{ModelFiles, Pooling};
+
+use crate::backend::{Backend, Batching, Input, Session};
+use crate::candle::architecture::Architecture;
+use crate::candle::batches::{Room, batches, halving};
+use crate::candle::encoder::Encoder;
+use crate::{EmbedError, NumberFormat};
+
+/// Its configuration's name in a model's folder.
+const CONFIG: &str = "config.json";
+/// Attention scores of one layer that a pass may hold: 1 GiB in 16 bits.
+const SCORES: usize = 1 << 29;
+
+/// An encoder on a device.
+pub(crate) struct CandleBackend {
+    encoder: Arc<Encoder>,
+    device: Device,
+    format: NumberFormat,
+}
+
+impl CandleBackend {
+    /// Whether `files` hold the weights of a family that can be run.
+    pub(crate) fn supports(files: &ModelFiles) -> bool {
+        !weight_files(files).is_empty()
+            && files.path(CONFIG).is_ok_and(|path| {
+                fs::read_to_string(path).is_ok_and(|config| Architecture::read(&config).is_ok())
+            })
+    }
+
+    /// Brings the weights in `files` to `device`, in `format`.
+    pub(crate) fn load(
+        files: &ModelFiles,
+        pooling: Pooling,
+        format: NumberFormat,
+        device: Device,
+    ) -> Result<Self, EmbedError> {
+        let model = || files.spec.name.clone();
+        let unfit = |reason: String| EmbedError::UnfitSpec { model: model(), role: "an embedder on candle", reason };
+        let path = files.path(CONFIG)?;
+        let config = fs::read_to_string(&path).map_err(|source| EmbedError::Read { path: path.clone(), source })?;
+        let architecture = Architecture::read(&config)
+            .map_err(|reason| EmbedError::BadFile { model: model(), path: path.clone(), reason })?;
+        let paths = weight_files(files);
+        let Some(first) = paths.first().cloned() else {
+            return Err(unfit("it has no safetensors file".to_owned()));
+        };
+        let opened = device::open(device)?;
+        let dtype = device::number_type(&opened, format)
+            .ok_or_else(|| unfit("candle multiplies no 8-bit integers: choose f32 or bf16".to_owned()))?;
+        let max_tokens = files.spec.max_tokens.unwrap_or(architecture.max_tokens);
+        let encoder = Encoder::load(architecture, &paths, pooling, (dtype, &opened), max_tokens).map_err(|error| {
+            let failure = device::failure(device, &error);
+            if failure.fault == DeviceFault::Failed {
+                EmbedError::BadFile { model: model(), path: first, reason: failure.report }
+            } else {
+                failure.into()
+            }
+        })?;
+        Ok(Self { encoder: Arc::new(encoder), device, format })
+    }
+
+    fn room(&self) -> Room {
+        // A GPU is idle until thousands of rows are in one product; a processor's caches hold few.
+        let tokens = if self.device.is_cpu() { 1024 } else { 65_536 };
+        Room { tokens, scores: SCORES, heads: self.encoder.heads() }
+    }
+}
+
+/// The safetensors files of `files`, in order of their names.
+fn weight_files(files: &ModelFiles) -> Vec<PathBuf> {
+    let names = files.spec.files.iter().map(|file| file.name.as_str());
+    let mut paths: Vec<PathBuf> = names
+        .filter(|name| name.strip_suffix(".safetensors").is_some_and(|stem| stem == "model" || stem.starts_with("model-")))
+        .map(|name| files.dir.join(name))
+        .collect();
+    paths.sort();
+    paths
+}
+
+impl Backend for CandleBackend {
+    fn name(&self) -> String {
+        let format = match self.format {
+            NumberFormat::F32 => "f32",
+            NumberFormat::Bf16 => "bf16",
+            NumberFormat::Int8 => "int8",
+        };
+        match self.device {
+            Device::Cpu => format!("candle {format}"),
+            device => format!("candle {format} on {device}"),
+        }
+    }
+
+    fn batching(&self) -> Batching {
+        Batching::Padded
+    }
+
+    fn session(&self, _threads: usize) -> Result<Box<dyn Session>, EmbedError> {
+        Ok(Box::new(CandleSession { encoder: Arc::clone(&self.encoder), device: self.device, room: self.room() }))
+    }
+}
+
+/// What runs an encoder.
+struct CandleSession {
+    encoder: Arc<Encoder>,
+    device: Device,
+    room: Room,
+}
+
+impl Session for CandleSession {
+    fn run(&mut self, batch: &[Input]) -> Result<Vec<Vec<f32>>, String> {
+        let lengths: Vec<usize> = batch.iter().map(|input| input.ids.len()).collect();
+        let mut vectors = vec![Vec::new(); batch.len()];
+        for indices in batches(&lengths, self.room) {
+            let texts: Vec<&[u32]> =
+                indices.iter().filter_map(|index| batch.get(*index)).map(|input| input.ids.as_slice()).collect();
+            let made = halving(&texts, &mut |texts| {
+                self.encoder.vectors(texts).map_err(|error| {
+                    let failure = device::failure(self.device, &error);
+                    let reason = if self.device.is_cpu() { failure.report.clone() } else { failure.to_string() };
+                    (failure.fault, reason)
+                })
+            })?;
+            for (index, vector) in indices.into_iter().zip(made) {
+                if let Some(place) = vectors.get_mut(index) {
+                    *place = vector;
+                }
+            }
+        }
+        Ok(vectors)
+    }
+}
