@@ -6,6 +6,7 @@
 //! ONNX Runtime is a shared library that is loaded once per process, from a path given by the caller.
 
 mod backend;
+mod candle;
 mod embedder;
 mod error;
 mod native;

@@ -120,7 +120,14 @@ impl Architecture {
 
     fn check(&self) -> Result<(), String> {
         let counts = [
-            self.hidden, self.layers, self.heads, self.key_heads, self.head_dim, self.intermediate, self.vocabulary, self.max_tokens,
+            self.hidden,
+            self.layers,
+            self.heads,
+            self.key_heads,
+            self.head_dim,
+            self.intermediate,
+            self.vocabulary,
+            self.max_tokens,
         ];
         if counts.contains(&0) {
             return Err("a size in it is 0".to_owned());
@@ -149,7 +156,9 @@ impl<'a> Fields<'a> {
 
     fn number(self, name: &str) -> Result<usize, String> {
         let number = self.0.get(name).and_then(Value::as_u64).filter(|number| *number <= LARGEST);
-        number.map(|number| number as usize).ok_or_else(|| format!("{name} is missing or no whole number up to {LARGEST}"))
+        number
+            .map(|number| number as usize)
+            .ok_or_else(|| format!("{name} is missing or no whole number up to {LARGEST}"))
     }
 
     fn number_or(self, name: &str, otherwise: usize) -> Result<usize, String> {

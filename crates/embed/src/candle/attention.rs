@@ -1,5 +1,8 @@
 //! Attention of every token over its own text's tokens, and what tells places apart.
 
+#[cfg(test)]
+use std::cell::Cell;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::architecture::{Architecture, Positions};
@@ -9,6 +12,28 @@ use super::weights::{Norm, Weights};
 const UNSEEN: f32 = -30_000.0;
 /// Scores of one block of queries, over all texts and heads: bounds the memory that long texts take.
 const BLOCK: usize = 1 << 28;
+
+#[cfg(test)]
+thread_local! {
+    static ROWS: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Runs `body` with blocks of `rows` queries on this thread.
+#[cfg(test)]
+pub(super) fn in_blocks_of(rows: usize, body: impl FnOnce()) {
+    ROWS.set(Some(rows));
+    body();
+    ROWS.set(None);
+}
+
+/// Queries of one block.
+fn block_rows(texts: usize, heads: usize, tokens: usize) -> usize {
+    #[cfg(test)]
+    if let Some(rows) = ROWS.get() {
+        return rows.min(tokens);
+    }
+    (BLOCK / (texts * heads * tokens)).clamp(1, tokens)
+}
 
 /// Sines and cosines of every position (Su et al. 2021).
 pub(super) struct Rotary {
@@ -25,7 +50,9 @@ impl Rotary {
         let table = |function: fn(f32) -> f32| {
             let angles = (0..positions).flat_map(|at| frequencies.iter().map(move |frequency| at as f32 * frequency));
             let values: Vec<f32> = angles.map(function).collect();
-            Tensor::from_vec(values, (positions, half), &Device::Cpu)?.to_dtype(weights.dtype())?.to_device(weights.device())
+            Tensor::from_vec(values, (positions, half), &Device::Cpu)?
+                .to_dtype(weights.dtype())?
+                .to_device(weights.device())
         };
         Ok(Self { cosines: table(f32::cos)?, sines: table(f32::sin)? })
     }
@@ -133,7 +160,7 @@ pub(super) fn attend(
     // Queries that share a head of keys lie below one another, so that one product serves the group.
     let queries = (queries * (1.0 / (dim as f64).sqrt()))?.reshape((texts, of.key_heads, group, tokens, dim))?;
     let keys = keys.t()?;
-    let rows = (BLOCK / (texts * of.heads * tokens)).clamp(1, tokens);
+    let rows = block_rows(texts, of.heads, tokens);
     let mut blocks = Vec::with_capacity(tokens.div_ceil(rows));
     for first in (0..tokens).step_by(rows) {
         let rows = rows.min(tokens - first);

@@ -39,7 +39,9 @@ pub(super) fn number_type(device: &candle_core::Device, format: NumberFormat) ->
 /// Whether a product of two small matrices of this type works.
 fn multiplies(device: &candle_core::Device, dtype: DType) -> bool {
     let one = || Tensor::ones((16, 16), dtype, device);
-    one().and_then(|a| a.matmul(&one()?)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()).is_ok_and(|sum| sum > 0.0)
+    one()
+        .and_then(|a| a.matmul(&one()?)?.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>())
+        .is_ok_and(|sum| sum > 0.0)
 }
 
 #[cfg(test)]

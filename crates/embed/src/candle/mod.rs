@@ -43,9 +43,9 @@ impl CandleBackend {
     /// Whether `files` hold the weights of a family that can be run.
     pub(crate) fn supports(files: &ModelFiles) -> bool {
         !weight_files(files).is_empty()
-            && files.path(CONFIG).is_ok_and(|path| {
-                fs::read_to_string(path).is_ok_and(|config| Architecture::read(&config).is_ok())
-            })
+            && files
+                .path(CONFIG)
+                .is_ok_and(|path| fs::read_to_string(path).is_ok_and(|config| Architecture::read(&config).is_ok()))
     }
 
     /// Brings the weights in `files` to `device`, in `format`.
@@ -59,8 +59,11 @@ impl CandleBackend {
         let unfit = |reason: String| EmbedError::UnfitSpec { model: model(), role: "an embedder on candle", reason };
         let path = files.path(CONFIG)?;
         let config = fs::read_to_string(&path).map_err(|source| EmbedError::Read { path: path.clone(), source })?;
-        let architecture = Architecture::read(&config)
-            .map_err(|reason| EmbedError::BadFile { model: model(), path: path.clone(), reason })?;
+        let architecture = Architecture::read(&config).map_err(|reason| EmbedError::BadFile {
+            model: model(),
+            path: path.clone(),
+            reason,
+        })?;
         let paths = weight_files(files);
         let Some(first) = paths.first().cloned() else {
             return Err(unfit("it has no safetensors file".to_owned()));
@@ -91,7 +94,9 @@ impl CandleBackend {
 fn weight_files(files: &ModelFiles) -> Vec<PathBuf> {
     let names = files.spec.files.iter().map(|file| file.name.as_str());
     let mut paths: Vec<PathBuf> = names
-        .filter(|name| name.strip_suffix(".safetensors").is_some_and(|stem| stem == "model" || stem.starts_with("model-")))
+        .filter(|name| {
+            name.strip_suffix(".safetensors").is_some_and(|stem| stem == "model" || stem.starts_with("model-"))
+        })
         .map(|name| files.dir.join(name))
         .collect();
     paths.sort();
@@ -137,6 +142,11 @@ impl Session for CandleSession {
             let made = halving(&texts, &mut |texts| {
                 self.encoder.vectors(texts).map_err(|error| {
                     let failure = device::failure(self.device, &error);
+                    if failure.fault == DeviceFault::OutOfMemory {
+                        // What did not fit once is not tried again.
+                        let places = texts.iter().map(|ids| ids.len()).max().unwrap_or(0) * texts.len();
+                        self.room.tokens = self.room.tokens.min(places / 2);
+                    }
                     let reason = if self.device.is_cpu() { failure.report.clone() } else { failure.to_string() };
                     (failure.fault, reason)
                 })
