@@ -41,6 +41,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
         self.batching() == Batching::Ragged
     }
 
+    /// Sessions beyond which a further one gains nothing, because all of them would wait for the same device.
+    fn most_sessions(&self) -> usize {
+        usize::MAX
+    }
+
     /// Something that runs the model on its own thread, with at most `threads` threads.
     fn session(&self, threads: usize) -> Result<Box<dyn Session>, EmbedError>;
 }

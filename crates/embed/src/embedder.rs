@@ -40,7 +40,7 @@ impl TextEmbedder {
         let pooling = spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?;
         let (reader, _) = source.tokenizer()?;
         let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::load(&source, pooling, &runtime.obtain()?)?);
-        let sessions = Sessions::of(options.threads, backend.shares_weights());
+        let sessions = Sessions::of(options.threads.min(backend.most_sessions()), backend.shares_weights());
         let mut first = backend.session(sessions.threads_each)?;
         check_dimension(first.as_mut(), &source, &reader, dimension)?;
         let further = (1..sessions.count)

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anser_core::ErrorKind;
+use anser_core::{DeviceError, ErrorKind};
 use anser_models::ModelsError;
 
 /// A failure of loading a chat model or of generating with it.
@@ -102,6 +102,9 @@ pub enum GenerateError {
     /// A defect in the model's arithmetic.
     #[error("the chat model failed while generating: {0}")]
     Model(String),
+    /// The device that should compute cannot be used, or failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The operating system refused threads for the model.
     #[error("cannot start the threads of the chat model: {0}")]
     Threads(String),
@@ -120,6 +123,7 @@ impl GenerateError {
             | Self::Option { .. } => ErrorKind::InvalidInput,
             Self::Storage(error) => error.kind(),
             Self::Files(error) => error.kind(),
+            Self::Device(error) => error.kind(),
             Self::PromptTooLong { .. } => ErrorKind::TooLarge,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Cancelled => ErrorKind::Cancelled,

@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anser_core::{
-    CancelToken, ChatMessage, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator, GeneratorInfo,
-    Prompt, TokenScores, TokenUsage,
+    CancelToken, ChatMessage, Device, FinishReason, GenerateOptions, Generation, GenerationTimings, Generator,
+    GeneratorInfo, Prompt, TokenScores, TokenUsage,
 };
 use anser_models::ModelFiles;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, unbounded};
@@ -35,14 +35,16 @@ pub struct GeneratorOptions {
     pub active: usize,
     /// Most tokens of prompt and reply together, up to the model's own limit; `None` takes 4,096 of it.
     pub context_length: Option<usize>,
-    /// Threads that compute. At least 1.
+    /// Threads that compute, where a processor does. At least 1.
     pub threads: usize,
+    /// What computes. On a processor weights are 32-bit numbers, on a GPU 16-bit ones.
+    pub device: Device,
 }
 
 impl Default for GeneratorOptions {
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { queue: 32, active: 4, context_length: None, threads }
+        Self { queue: 32, active: 4, context_length: None, threads, device: Device::Cpu }
     }
 }
 
@@ -75,7 +77,7 @@ impl LlamaGenerator {
         let start = Instant::now();
         let queue = options.queue.max(1);
         let mut base = BaseModel::open(path)?;
-        let decoder = Decoder::load(&mut base, options.threads.max(1), options.context_length)?;
+        let decoder = Decoder::load(&mut base, options.threads.max(1), options.device, options.context_length)?;
         let info = GeneratorInfo { model: model.to_owned(), context_length: decoder.context_length() };
         let weight_bytes = decoder.weight_bytes() as u64;
         let codec = base.codec();

@@ -309,7 +309,7 @@ mod tests {
     fn worker(active: usize) -> Worker {
         let folder = tempfile::tempdir().unwrap();
         let mut base = BaseModel::open(&TinyModel::default().write(folder.path())).unwrap();
-        let decoder = Decoder::load(&mut base, 1, None).unwrap();
+        let decoder = Decoder::load(&mut base, 1, anser_core::Device::Cpu, None).unwrap();
         Worker { decoder, codec: base.codec(), active }
     }
 

@@ -120,6 +120,18 @@ impl Backend for CandleBackend {
         Batching::Padded
     }
 
+    fn run_tokens(&self) -> usize {
+        self.room().tokens
+    }
+
+    fn shares_weights(&self) -> bool {
+        true
+    }
+
+    fn most_sessions(&self) -> usize {
+        1
+    }
+
     fn session(&self, _threads: usize) -> Result<Box<dyn Session>, EmbedError> {
         Ok(Box::new(CandleSession { encoder: Arc::clone(&self.encoder), device: self.device, room: self.room() }))
     }

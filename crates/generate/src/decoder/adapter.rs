@@ -1,9 +1,12 @@
 //! An adapter as the decoder uses it.
 
+use std::sync::OnceLock;
+
 use anser_kernels::{Matrix, MatrixMut, matmul};
 
 use crate::adapter::{LoraAdapter, split_name};
 use crate::config::{LlamaConfig, PROJECTIONS};
+use crate::decoder::device::DeviceAdapter;
 
 /// A projection of a block, by its place in [`PROJECTIONS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +22,21 @@ pub(crate) enum Projection {
 
 /// An adapter's matrices, by block and projection.
 pub(crate) struct LoadedAdapter {
-    blocks: Vec<[Option<Update>; PROJECTIONS.len()]>,
+    pub(super) blocks: Vec<[Option<Update>; PROJECTIONS.len()]>,
     bytes: usize,
+    /// The same matrices where a decoder on a GPU reads them, once one has asked for them.
+    pub(super) device: OnceLock<DeviceAdapter>,
 }
 
-struct Update {
+/// The two matrices of a projection's update.
+pub(super) struct Update {
     /// `[rank, inputs]`.
-    a: Vec<f32>,
+    pub(super) a: Vec<f32>,
     /// `[outputs, rank]`, the scale multiplied in.
-    b: Vec<f32>,
-    rank: usize,
-    inputs: usize,
-    outputs: usize,
+    pub(super) b: Vec<f32>,
+    pub(super) rank: usize,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
 }
 
 impl LoadedAdapter {
@@ -49,7 +55,7 @@ impl LoadedAdapter {
                 *place = Some(Update { a: pair.a, b, rank: pair.rank, inputs: pair.inputs, outputs: pair.outputs });
             }
         }
-        Self { blocks, bytes }
+        Self { blocks, bytes, device: OnceLock::new() }
     }
 
     /// Bytes of memory.

@@ -1,8 +1,10 @@
-//! The llama decoder: f32 weights, on threads of its own, shared by all sequences and adapters.
+//! The llama decoder: f32 weights on threads of its own, or weights in a device's memory, shared by all sequences and
+//! adapters.
 
 mod adapter;
 mod attention;
 mod cache;
+mod device;
 mod forward;
 mod linear;
 mod rotary;
@@ -10,6 +12,7 @@ mod weights;
 
 use std::sync::{Arc, Weak};
 
+use anser_core::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub(crate) use adapter::LoadedAdapter;
@@ -17,6 +20,7 @@ pub(crate) use cache::Sequence;
 pub(crate) use forward::Piece;
 
 use crate::base::BaseModel;
+use crate::decoder::device::{DeviceModel, Place};
 use crate::decoder::forward::Pass;
 use crate::decoder::rotary::Rotary;
 use crate::decoder::weights::Weights;
@@ -33,12 +37,18 @@ const USUAL_CONTEXT: usize = 4096;
 /// A loaded decoder.
 pub(crate) struct Decoder {
     config: LlamaConfig,
-    weights: Weights,
-    rotary: Rotary,
-    threads: ThreadPool,
+    compute: Compute,
     context_length: usize,
     /// Most recently used first.
     prefixes: Vec<Prefix>,
+}
+
+/// What multiplies.
+enum Compute {
+    /// Our own kernels, on threads of this decoder's own.
+    Processor { weights: Box<Weights>, rotary: Rotary, threads: ThreadPool },
+    /// candle, on a device.
+    Device(Box<DeviceModel>),
 }
 
 /// What is kept of the prompts read through one adapter.
@@ -59,11 +69,12 @@ pub(crate) struct Reading {
 }
 
 impl Decoder {
-    /// Reads the weights of `base` as f32; `threads` compute. `context_length` may ask for less than the model's own
+    /// Reads the weights of `base` to be multiplied by `threads` in f32, or by a `device`. `context_length` may ask for less than the model's own
     /// context, or for more than the usual 4,096 of it.
     pub(crate) fn load(
         base: &mut BaseModel,
         threads: usize,
+        device: Device,
         context_length: Option<usize>,
     ) -> Result<Self, GenerateError> {
         if context_length == Some(0) {
@@ -71,14 +82,12 @@ impl Decoder {
         }
         let config = base.config().clone();
         let context_length = context_length.unwrap_or(USUAL_CONTEXT).min(config.context);
-        let threads = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("anser-decoder-{index}"))
-            .build()
-            .map_err(|error| GenerateError::Threads(error.to_string()))?;
-        let weights = threads.install(|| Weights::load(base))?;
-        let rotary = Rotary::new(config.head_dim, config.rope_base, context_length);
-        Ok(Self { config, weights, rotary, threads, context_length, prefixes: Vec::new() })
+        let compute = if device.is_cpu() {
+            Compute::on_processor(base, threads, context_length)?
+        } else {
+            Compute::Device(Box::new(DeviceModel::load(base, Place::open(device)?, context_length)?))
+        };
+        Ok(Self { config, compute, context_length, prefixes: Vec::new() })
     }
 
     /// Most tokens that a sequence can hold.
@@ -88,7 +97,10 @@ impl Decoder {
 
     /// Bytes of memory that the weights take.
     pub(crate) fn weight_bytes(&self) -> usize {
-        self.weights.bytes()
+        match &self.compute {
+            Compute::Processor { weights, .. } => weights.bytes(),
+            Compute::Device(model) => model.bytes(),
+        }
     }
 
     /// Prepares to read `tokens` (at least one, at most the context) through `adapter`; from the token `fresh` on,
@@ -131,7 +143,7 @@ impl Decoder {
             return Ok(None);
         }
         let last = states.len().saturating_sub(self.config.hidden);
-        Ok(Some(self.threads.install(|| self.pass().logits(&states[last..]))))
+        self.logits(&states[last..]).map(Some)
     }
 
     /// Reads the next chunk; returns, for each of its tokens from `first` on that has one behind it in `tokens`, the
@@ -146,8 +158,8 @@ impl Decoder {
             return Ok(Vec::new());
         }
         let states = &states[skipped * self.config.hidden..(skipped + wanted) * self.config.hidden];
-        let logits = self.threads.install(|| self.pass().logits(states));
-        let rows = logits.chunks_exact(self.weights.head().outputs());
+        let logits = self.logits(states)?;
+        let rows = logits.chunks_exact(self.config.vocabulary);
         Ok(rows.zip(targets).map(|(logits, target)| log_probability(logits, *target)).collect())
     }
 
@@ -176,19 +188,45 @@ impl Decoder {
             Some(*rows)
         });
         let last: Vec<f32> = ends.flat_map(|end| &states[(end - 1) * width..end * width]).copied().collect();
-        Ok(self.threads.install(|| self.pass().logits(&last)))
+        self.logits(&last)
     }
 
     fn run(&self, pieces: &mut [Piece<'_>]) -> Result<Vec<f32>, GenerateError> {
         if pieces.iter().any(|piece| piece.sequence.length() + piece.tokens.len() > self.context_length) {
             return Err(GenerateError::Model("a sequence grew past the context".to_owned()));
         }
-        let states = self.threads.install(|| self.pass().run(pieces));
-        states.ok_or_else(|| GenerateError::Model("a token is outside the vocabulary".to_owned()))
+        match &self.compute {
+            Compute::Processor { weights, rotary, threads } => {
+                let pass = Pass { config: &self.config, weights, rotary };
+                let states = threads.install(|| pass.run(pieces));
+                states.ok_or_else(|| GenerateError::Model("a token is outside the vocabulary".to_owned()))
+            }
+            Compute::Device(model) => model.run(pieces),
+        }
     }
 
-    fn pass(&self) -> Pass<'_> {
-        Pass { config: &self.config, weights: &self.weights, rotary: &self.rotary }
+    /// Logits of hidden states, `[_, vocabulary]`.
+    fn logits(&self, states: &[f32]) -> Result<Vec<f32>, GenerateError> {
+        match &self.compute {
+            Compute::Processor { weights, rotary, threads } => {
+                let pass = Pass { config: &self.config, weights, rotary };
+                Ok(threads.install(|| pass.logits(states)))
+            }
+            Compute::Device(model) => model.logits(states),
+        }
+    }
+}
+
+impl Compute {
+    fn on_processor(base: &mut BaseModel, threads: usize, context_length: usize) -> Result<Self, GenerateError> {
+        let threads = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("anser-decoder-{index}"))
+            .build()
+            .map_err(|error| GenerateError::Threads(error.to_string()))?;
+        let weights = Box::new(threads.install(|| Weights::load(base))?);
+        let rotary = Rotary::new(base.config().head_dim, base.config().rope_base, context_length);
+        Ok(Self::Processor { weights, rotary, threads })
     }
 }
 

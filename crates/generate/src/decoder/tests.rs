@@ -5,7 +5,7 @@ use crate::tiny_model::TinyModel;
 fn decoder() -> Decoder {
     let folder = tempfile::tempdir().unwrap();
     let mut base = BaseModel::open(&TinyModel::default().write(folder.path())).unwrap();
-    Decoder::load(&mut base, 2, None).unwrap()
+    Decoder::load(&mut base, 2, Device::Cpu, None).unwrap()
 }
 
 fn read(decoder: &mut Decoder, prompt: &[u32], adapter: Option<&Arc<LoadedAdapter>>) -> (Sequence, Vec<f32>) {
@@ -153,3 +153,5 @@ fn a_token_outside_the_vocabulary_and_one_past_the_context_are_errors() {
     let mut sequence = read(&mut decoder, &[1, 2, 3, 4], None).0;
     assert!(decoder.step(&mut [Piece { sequence: &mut sequence, tokens: &[1], adapter: None }]).is_err());
 }
+
+mod device;

@@ -45,7 +45,8 @@ impl Mask {
             return Ok(Self(None));
         }
         let length = start + tokens;
-        let hidden = (0..tokens).flat_map(|row| (0..length).map(move |key| if key > start + row { UNSEEN } else { 0.0 }));
+        let hidden =
+            (0..tokens).flat_map(|row| (0..length).map(move |key| if key > start + row { UNSEEN } else { 0.0 }));
         Ok(Self(Some(place.tensor(hidden.collect(), &[tokens, length])?)))
     }
 }

@@ -69,11 +69,7 @@ impl Place {
 
 impl DeviceModel {
     /// Brings the weights of `base` to `place`, for sequences of at most `context` tokens.
-    pub(crate) fn load(
-        base: &mut BaseModel,
-        place: Place,
-        context: usize,
-    ) -> std::result::Result<Self, GenerateError> {
+    pub(crate) fn load(base: &mut BaseModel, place: Place, context: usize) -> std::result::Result<Self, GenerateError> {
         let config = base.config().clone();
         let mut matrix = |names: &[String], inputs: usize| {
             let mut parts = Vec::with_capacity(names.len());
@@ -137,7 +133,8 @@ impl DeviceModel {
         if tokens.iter().any(|token| *token as usize >= self.config.vocabulary) {
             return Err(GenerateError::Model("a token is outside the vocabulary".to_owned()));
         }
-        let states = self.states(&tokens, pieces).and_then(|states| states.flatten_all()?.to_dtype(DType::F32)?.to_vec1());
+        let states =
+            self.states(&tokens, pieces).and_then(|states| states.flatten_all()?.to_dtype(DType::F32)?.to_vec1());
         let states = states.map_err(|error| self.place.failed(&error))?;
         for piece in pieces {
             piece.sequence.advance(piece.tokens.len());
