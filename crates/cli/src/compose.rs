@@ -112,11 +112,11 @@ impl Loader {
     }
 
     fn generator_options(&self) -> GeneratorOptions {
-        GeneratorOptions { threads: self.settings.threads, ..GeneratorOptions::default() }
+        GeneratorOptions { threads: self.settings.threads, device: self.settings.device, ..GeneratorOptions::default() }
     }
 
     fn embed_options(&self) -> EmbedOptions {
-        EmbedOptions { threads: self.settings.threads, ..EmbedOptions::default() }
+        EmbedOptions { threads: self.settings.threads, device: self.settings.device, ..EmbedOptions::default() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use anser_core::Device;
 use anser_models::{DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER};
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -25,6 +26,7 @@ pub(crate) mod env {
     pub(crate) const OFFLINE: &str = "ANSER_OFFLINE";
     pub(crate) const PYTHON: &str = "ANSER_PYTHON";
     pub(crate) const THREADS: &str = "ANSER_THREADS";
+    pub(crate) const DEVICE: &str = "ANSER_DEVICE";
     pub(crate) const EMBEDDER: &str = "ANSER_EMBEDDER";
     pub(crate) const RERANKER: &str = "ANSER_RERANKER";
     pub(crate) const CHAT: &str = "ANSER_CHAT";
@@ -71,6 +73,9 @@ pub(crate) struct GlobalArgs {
     /// Threads for models and index building [default: all cores]
     #[arg(long, global = true, value_name = "N", env = env::THREADS)]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// What computes: "cpu", "cuda", "cuda:1" (the second GPU) or "metal" [default: cpu]
+    #[arg(long, global = true, value_name = "DEVICE", env = env::DEVICE)]
+    pub(crate) device: Option<Device>,
     /// Embedding model
     #[arg(long, global = true, value_name = "NAME", env = env::EMBEDDER, hide_short_help = true)]
     pub(crate) embedder: Option<String>,
@@ -117,6 +122,7 @@ struct ConfigFile {
     offline: Option<bool>,
     python: Option<PathBuf>,
     threads: Option<NonZeroUsize>,
+    device: Option<String>,
     embedder: Option<String>,
     reranker: Option<String>,
     chat: Option<String>,
@@ -138,6 +144,7 @@ pub(crate) struct Settings {
     pub(crate) offline: bool,
     pub(crate) python: Option<PathBuf>,
     pub(crate) threads: usize,
+    pub(crate) device: Device,
     pub(crate) embedder: String,
     pub(crate) reranker: Option<String>,
     pub(crate) chat: String,
@@ -180,6 +187,13 @@ impl Settings {
                 .or(file.threads)
                 .or_else(|| std::thread::available_parallelism().ok())
                 .map_or(1, NonZeroUsize::get),
+            device: match (args.device, file.device) {
+                (Some(device), _) => device,
+                (None, Some(text)) => {
+                    text.parse().map_err(|e| Failure::usage(format!("device in the configuration file: {e}")))?
+                }
+                (None, None) => Device::Cpu,
+            },
             embedder: args.embedder.clone().or(file.embedder).unwrap_or_else(|| DEFAULT_EMBEDDER.to_owned()),
             reranker: Some(args.reranker.clone().or(file.reranker).unwrap_or_else(|| DEFAULT_RERANKER.to_owned()))
                 .filter(|name| name != NO_RERANKER),
@@ -213,6 +227,17 @@ mod tests {
         let path = folder.path().join("config.toml");
         fs::write(&path, file).unwrap();
         Settings::resolve(&GlobalArgs { config: Some(path), ..args.clone() })
+    }
+
+    #[test]
+    fn the_device_comes_from_flag_or_file_and_is_the_processor_otherwise() {
+        let none = GlobalArgs::default();
+        assert_eq!(settings(&none, "").unwrap().device, Device::Cpu);
+        assert_eq!(settings(&none, "device = \"cuda:1\"").unwrap().device, Device::Cuda(1));
+        let flag = GlobalArgs { device: Some(Device::Metal), ..GlobalArgs::default() };
+        assert_eq!(settings(&flag, "device = \"cuda:1\"").unwrap().device, Device::Metal);
+        let error = settings(&none, "device = \"gpu\"").unwrap_err();
+        assert!(format!("{error:?}").contains("cuda:1"), "{error:?}");
     }
 
     #[test]
