@@ -13,7 +13,8 @@ use crate::hub::{HubFile, Revision};
 use crate::sentence_transformers::{CONFIG, EmbedderFacts, LENGTH, MODULES, POOLING, PROMPTS, TOKENIZER_CONFIG};
 use crate::wheel::check_entry_name;
 use crate::{
-    EmbedderSettings, FileSpec, HubSource, ModelFiles, ModelRole, ModelSpec, ModelStore, ModelsError, user_catalogue,
+    EmbedderSettings, FileSpec, HubSource, ModelFiles, ModelRole, ModelSpec, ModelStatus, ModelStore, ModelsError,
+    user_catalogue,
 };
 
 /// Revision that is meant when none is named.
@@ -63,6 +64,24 @@ impl ModelStore {
             return self.ensure_model(spec, progress);
         }
         self.add(source, None, &EmbedderSettings::default(), progress)
+    }
+
+    /// What is there of the embedder that `source` names; never touches the network.
+    pub fn embedder_status(&self, source: &str) -> Result<ModelStatus, ModelsError> {
+        let hub = HubName::parse(source);
+        let added = hub.and_then(|hub| self.catalogue().models().iter().find(|spec| is_from(spec, &hub)));
+        let folder = Path::new(source);
+        if self.find(source).is_ok() || !folder.is_dir() {
+            return match added {
+                Some(spec) => self.status(&spec.name),
+                None if HubName::parse(source).is_some() => Ok(ModelStatus::Missing),
+                None => self.status(source),
+            };
+        }
+        match ModelFiles::from_folder(source, folder, &EmbedderSettings::default()) {
+            Ok(files) => Ok(ModelStatus::Present { bytes: files.spec.total_bytes(), path: files.dir }),
+            Err(error) => Ok(ModelStatus::Damaged { reason: error.to_string() }),
+        }
     }
 
     /// Adds the embedder in a folder (whose files are copied) or in a repository of the hub (`owner/name` or

@@ -8,6 +8,7 @@
 mod add;
 mod cache;
 mod catalogue;
+mod convert;
 mod encoder;
 mod error;
 mod files;
@@ -26,6 +27,7 @@ pub use catalogue::{
     Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, FileSpec, HubSource, ModelRole, ModelSpec, Pooling,
     WheelSource,
 };
+pub use convert::{ConvertTarget, ConvertedFile};
 pub use encoder::{Activation, Dense, Encoder, EncoderConfig, EncoderFamily, EncoderLayer, GraphFormat, Norm};
 pub use error::ModelsError;
 pub use files::ModelFiles;

@@ -186,7 +186,8 @@ fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {
     let mut checks = Vec::new();
     for name in wanted.into_iter().flatten() {
         let pull = format!("anser models pull {name}");
-        checks.push(match store.status(name)? {
+        let status = if *name == settings.embedder { store.embedder_status(name)? } else { store.status(name)? };
+        checks.push(match status {
             ModelStatus::Present { path, bytes: size } => {
                 Check::ok(format!("model {name}"), format!("{} in {}", bytes(size), path.display()))
             }

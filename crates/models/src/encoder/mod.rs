@@ -7,7 +7,7 @@ mod graph;
 mod names;
 mod tensor_file;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod to_graph;
 mod write;
 

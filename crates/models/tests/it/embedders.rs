@@ -1,5 +1,7 @@
 //! Embedders by folder and by repository of the hub, and the user's own catalogue.
 
+#![expect(clippy::unwrap_used, reason = "the scaffolding of tests may fail them")]
+
 use std::fs;
 use std::path::Path;
 
