@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Embedding};
-use anser_models::{ModelFiles, ModelRole};
+use anser_models::{GraphInputs, ModelFiles, ModelRole};
 
 use crate::backend::{Backend, Input, Session};
 use crate::onnx::OnnxBackend;
 use crate::options::Sessions;
 use crate::panics::caught;
 use crate::pipeline;
+use crate::ragged::RaggedBackend;
 use crate::schedule::{Entry, RunLimit};
 use crate::source::{ModelSource, unfit};
 use crate::tokens::TextReader;
@@ -37,9 +38,14 @@ impl TextEmbedder {
         let source = ModelSource::new(files, ModelRole::Embedder, ROLE)?;
         let spec = &files.spec;
         let dimension = spec.dimension.ok_or_else(|| unfit(spec, ROLE, "dimension is missing".into()))?;
-        let pooling = spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?;
         let (reader, _) = source.tokenizer()?;
-        let backend: Arc<dyn Backend> = Arc::new(OnnxBackend::load(&source, pooling, &runtime.obtain()?)?);
+        let backend: Arc<dyn Backend> = match spec.graph {
+            Some(GraphInputs::Ragged) => Arc::new(RaggedBackend::load(files, &runtime.obtain()?)?),
+            None => {
+                let pooling = spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?;
+                Arc::new(OnnxBackend::load(&source, pooling, &runtime.obtain()?)?)
+            }
+        };
         let sessions = Sessions::of(options.threads.min(backend.most_sessions()), backend.shares_weights());
         let mut first = backend.session(sessions.threads_each)?;
         check_dimension(first.as_mut(), &source, &reader, dimension)?;

@@ -14,6 +14,7 @@ mod onnx;
 mod options;
 mod panics;
 mod pipeline;
+mod ragged;
 mod reranker;
 mod runtime;
 mod schedule;

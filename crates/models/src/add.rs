@@ -228,7 +228,7 @@ fn fetch_weights(
     let stated = found.lfs.as_ref().zip(found.size);
     if let Some((large, bytes)) = stated {
         let sha256 = large.sha256.to_ascii_lowercase();
-        let file = FileSpec { name: name.to_owned(), bytes, sha256, hub_file, wheel_entry: None };
+        let file = FileSpec { name: name.to_owned(), bytes, sha256, hub_file, wheel_entry: None, derived: None };
         client.fetch(source, &file, &target, progress)?;
         return Ok(file);
     }

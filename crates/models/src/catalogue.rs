@@ -7,6 +7,7 @@ use anser_core::storage::check_name;
 use serde::{Deserialize, Serialize};
 
 use crate::ModelsError;
+use crate::derived::Derivation;
 use crate::wheel::check_entry_name;
 
 /// The embedder used when none is named.
@@ -40,6 +41,15 @@ pub enum Pooling {
     Mean,
     /// The vector of the last token that is not padding, as decoders used as embedders have it.
     LastToken,
+}
+
+/// What the ONNX graph of an embedder takes instead of token ids padded to one length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GraphInputs {
+    /// `tokens`, int32 [n], the ids of all texts one behind another, and `row_splits`, int64 [texts + 1], where each of them
+    /// begins and the last one ends. The first output is a vector for each text, f32 [texts, dimension].
+    Ragged,
 }
 
 /// A revision of a repository on the model hub.
@@ -93,6 +103,9 @@ pub struct FileSpec {
     /// Path in the wheel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wheel_entry: Option<String>,
+    /// How it is made of another file, when no source carries it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived: Option<Derivation>,
 }
 
 /// A model, its files and where they come from.
@@ -122,7 +135,10 @@ pub struct ModelSpec {
     /// Most tokens it reads (for a chat model: prompt and output together).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<usize>,
-    /// How an embedder pools.
+    /// What an embedder's ONNX graph takes; `None` for token ids padded to one length, with a mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub graph: Option<GraphInputs>,
+    /// How an embedder pools; `None` when its graph does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
     /// Put before a query that is embedded.
@@ -258,7 +274,8 @@ fn check_model(model: &ModelSpec) -> Result<(), String> {
         return Err("lists no file".to_owned());
     }
     if model.role == ModelRole::Embedder {
-        let complete = model.dimension.is_some_and(|d| d > 0) && model.pooling.is_some();
+        let pooled = model.pooling.is_some() || model.graph.is_some();
+        let complete = model.dimension.is_some_and(|d| d > 0) && pooled;
         if !complete || model.max_tokens.is_none_or(|t| t == 0) {
             return Err("is an embedder and needs dimension, max_tokens and pooling".to_owned());
         }
@@ -302,11 +319,25 @@ fn check_file(model: &ModelSpec, file: &FileSpec) -> Result<(), &'static str> {
     if model.hub.is_none() && file.hub_file.is_some() {
         return Err("names a hub file, but the model no hub repository");
     }
+    if let Some(derivation) = &file.derived {
+        return check_derivation(model, file, derivation);
+    }
     if model.wheel.is_some() != file.wheel_entry.is_some() {
         return Err("names a wheel entry without a wheel, or a wheel without the entry");
     }
     for path in [&file.hub_file, &file.wheel_entry].into_iter().flatten() {
         check_entry_name(path)?;
+    }
+    Ok(())
+}
+
+fn check_derivation(model: &ModelSpec, file: &FileSpec, derivation: &Derivation) -> Result<(), &'static str> {
+    if file.hub_file.is_some() || file.wheel_entry.is_some() {
+        return Err("is made of another one and has a source as well");
+    }
+    // A file that is made of a made one would depend on the order of the list.
+    if !model.files.iter().any(|other| other.name == derivation.from && other.derived.is_none()) {
+        return Err("is made of one that the model does not list among those it gets");
     }
     Ok(())
 }
@@ -366,6 +397,16 @@ wheel_entry = "p/a.bin"
             ("wheel_entry = \"p/a.bin\"", "", "wheel"),
             ("role = \"chat\"", "role = \"embedder\"", "dimension"),
             ("licence", "license", "license"),
+            (
+                "wheel_entry = \"p/a.bin\"",
+                "derived = { from = \"a.bin\", step = \"cut_sentence_piece\" }",
+                "does not list",
+            ),
+            (
+                "wheel_entry",
+                "derived = { from = \"a.bin\", step = \"cut_sentence_piece\" }\nwheel_entry",
+                "source as well",
+            ),
             (TINY, twice.as_str(), "twice"),
         ] {
             let text = TINY.replace(from, to);

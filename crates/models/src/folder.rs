@@ -41,7 +41,14 @@ impl ModelFiles {
 pub(crate) fn file_spec(folder: &Path, name: &str) -> Result<FileSpec, ModelsError> {
     let path = folder.join(name);
     let bytes = fs::metadata(&path).map_err(ModelsError::io("look at", &path))?.len();
-    Ok(FileSpec { name: name.to_owned(), bytes, sha256: sha256_file(&path)?, hub_file: None, wheel_entry: None })
+    Ok(FileSpec {
+        name: name.to_owned(),
+        bytes,
+        sha256: sha256_file(&path)?,
+        hub_file: None,
+        wheel_entry: None,
+        derived: None,
+    })
 }
 
 /// An entry for an embedder that came from `origin`.
@@ -56,6 +63,7 @@ pub(crate) fn embedder_spec(name: &str, origin: &str, facts: EmbedderFacts, file
         dimension: Some(facts.dimension),
         dimensions: facts.dimensions,
         max_tokens: Some(facts.max_tokens),
+        graph: None,
         pooling: Some(facts.pooling),
         query_prefix: facts.query_prefix,
         passage_prefix: facts.passage_prefix,

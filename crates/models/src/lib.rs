@@ -9,6 +9,7 @@ mod add;
 mod cache;
 mod catalogue;
 mod convert;
+mod derived;
 mod encoder;
 mod error;
 mod files;
@@ -24,10 +25,11 @@ mod verify;
 mod wheel;
 
 pub use catalogue::{
-    Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, FileSpec, HubSource, ModelRole, ModelSpec, Pooling,
-    WheelSource,
+    Catalogue, DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER, FileSpec, GraphInputs, HubSource, ModelRole,
+    ModelSpec, Pooling, WheelSource,
 };
 pub use convert::{ConvertTarget, ConvertedFile};
+pub use derived::{Derivation, DerivationStep};
 pub use encoder::{Activation, Dense, Encoder, EncoderConfig, EncoderFamily, EncoderLayer, GraphFormat, Norm};
 pub use error::ModelsError;
 pub use files::ModelFiles;

@@ -9,6 +9,7 @@ use anser_core::{ErrorKind, Progress, ProgressUnit};
 
 use crate::cache::{FileState, Lock, ModelFolder, scratch_folder};
 use crate::hub::Hub;
+use crate::verify::copy_verified;
 use crate::wheel::Wheel;
 use crate::{Catalogue, FileSpec, HubSource, ModelFiles, ModelSpec, ModelsError, WheelSource, pip, user_catalogue};
 
@@ -109,7 +110,7 @@ impl ModelStore {
         if states.iter().all(|s| *s == FileState::Verified) {
             return Ok(found);
         }
-        if self.options.offline {
+        if self.options.offline && !only_derived_lack(spec, &states) {
             return Err(ModelsError::Offline { model: spec.name.clone(), state: offline_state(spec, &states) });
         }
         fs::create_dir_all(&cache).map_err(ModelsError::io("create the model cache", &cache))?;
@@ -129,7 +130,13 @@ impl ModelStore {
             }
         }
         let scratch = scratch_folder(&cache, &key)?;
-        self.fetch(spec, &wanted, scratch.path(), progress)?;
+        let (derived, fetched): (Vec<&FileSpec>, Vec<&FileSpec>) = wanted.iter().partition(|f| f.derived.is_some());
+        if !fetched.is_empty() {
+            self.fetch(spec, &fetched, scratch.path(), progress)?;
+        }
+        for file in derived {
+            derive(&folder, file, scratch.path(), progress)?;
+        }
         Ok(found)
     }
 
@@ -220,7 +227,7 @@ impl ModelStore {
     ) -> Result<(), ModelsError> {
         let mut failures = Vec::new();
         if let Some(hub) = &spec.hub
-            && spec.files.iter().all(|f| f.hub_file.is_some())
+            && spec.files.iter().all(|f| f.hub_file.is_some() || f.derived.is_some())
         {
             match self.fetch_from_hub(spec, hub, wanted, scratch, progress) {
                 Ok(()) => return Ok(()),
@@ -302,7 +309,8 @@ fn extract_model(
 ) -> Result<(), ModelsError> {
     let folder = ModelFolder::new(cache, model);
     let states = folder.check()?;
-    let wanted = || model.files.iter().zip(&states).filter(|(_, s)| **s != FileState::Verified).map(|(f, _)| f);
+    let lacks = |(file, state): &(&FileSpec, &FileState)| **state != FileState::Verified && file.derived.is_none();
+    let wanted = || model.files.iter().zip(&states).filter(lacks).map(|(f, _)| f);
     let total: u64 = wanted().map(|f| f.bytes).sum();
     if total == 0 {
         return Ok(());
@@ -317,6 +325,25 @@ fn extract_model(
     });
     progress.finish();
     outcome
+}
+
+/// Makes `file` out of another one of the same folder, which is there and verified.
+fn derive(folder: &ModelFolder, file: &FileSpec, scratch: &Path, progress: &dyn Progress) -> Result<(), ModelsError> {
+    let Some(derivation) = &file.derived else { return Ok(()) };
+    progress.note(&format!("Making {} out of {}.", file.name, derivation.from));
+    let path = folder.dir.join(&derivation.from);
+    let source = fs::read(&path).map_err(ModelsError::io("read", &path))?;
+    let made =
+        derivation.step.apply(&source).map_err(|reason| ModelsError::BadModelFile { path: path.clone(), reason })?;
+    let target = scratch.join(format!("new-{}", file.name));
+    copy_verified(&mut made.as_slice(), &target, file, &|e| ModelsError::io("read", &path)(e), &|_| ())?
+        .accept(file, &derivation.from)?;
+    folder.adopt(file, &target)
+}
+
+/// Whether the files that lack can be made without any source.
+fn only_derived_lack(spec: &ModelSpec, states: &[FileState]) -> bool {
+    spec.files.iter().zip(states).all(|(file, state)| *state == FileState::Verified || file.derived.is_some())
 }
 
 /// Models that come in one wheel are fetched together, so they share a lock.

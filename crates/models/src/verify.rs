@@ -110,6 +110,7 @@ mod tests {
             sha256: anser_core::storage::sha256_hex(bytes),
             hub_file: None,
             wheel_entry: None,
+            derived: None,
         }
     }
 

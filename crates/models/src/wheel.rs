@@ -118,6 +118,7 @@ mod tests {
             sha256: sha256_hex(weights),
             hub_file: None,
             wheel_entry: Some("p/model.bin".to_owned()),
+            derived: None,
         };
         let dir = tempfile::tempdir().unwrap();
         let (path, target) = (dir.path().join("w.whl"), dir.path().join("model.bin"));

@@ -5,4 +5,5 @@
 mod embedding;
 mod loading;
 mod models;
+mod reference;
 mod reranking;

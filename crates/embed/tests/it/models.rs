@@ -20,9 +20,7 @@ pub(crate) struct Models {
 pub(crate) fn models() -> &'static Models {
     static MODELS: OnceLock<Models> = OnceLock::new();
     MODELS.get_or_init(|| {
-        let cache = std::env::var_os("ANSER_MODELS_DIR")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models"), PathBuf::from);
-        let store = ModelStore::new(ModelStoreOptions { cache, offline: false, local: None, python: None });
+        let store = store();
         let models = Models {
             runtime: store.ensure_runtime(&NoProgress).unwrap(),
             embedder: store.ensure(DEFAULT_EMBEDDER, &NoProgress).unwrap(),
@@ -32,6 +30,17 @@ pub(crate) fn models() -> &'static Models {
         load_runtime(&models.runtime).unwrap();
         models
     })
+}
+
+/// The files of another model of the catalogue.
+pub(crate) fn model(name: &str) -> ModelFiles {
+    store().ensure(name, &NoProgress).unwrap()
+}
+
+fn store() -> ModelStore {
+    let cache = std::env::var_os("ANSER_MODELS_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models"), PathBuf::from);
+    ModelStore::new(ModelStoreOptions { cache, offline: false, local: None, python: None })
 }
 
 fn refuse_wrong_runtimes(embedder: &ModelFiles) {

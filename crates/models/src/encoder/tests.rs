@@ -86,6 +86,7 @@ pub(crate) fn model(folder: &Path, names: &[&str]) -> ModelFiles {
         sha256: String::new(),
         hub_file: None,
         wheel_entry: None,
+        derived: None,
     };
     let spec = ModelSpec {
         name: "example".to_owned(),
@@ -97,6 +98,7 @@ pub(crate) fn model(folder: &Path, names: &[&str]) -> ModelFiles {
         dimension: Some(12),
         dimensions: Vec::new(),
         max_tokens: Some(9),
+        graph: None,
         pooling: Some(Pooling::Mean),
         query_prefix: String::new(),
         passage_prefix: String::new(),

@@ -31,6 +31,18 @@ impl Progress for Printed {
 }
 
 #[test]
+fn models_beside_the_default_ones_can_be_had() {
+    let progress = Printed(AtomicU64::new(0));
+    let store = ModelStore::new(ModelStoreOptions { cache: cache(), offline: false, local: None, python: None });
+    for name in ["all-MiniLM-L6-v2", "universal-sentence-encoder-multilingual-3"] {
+        let files = store.ensure(name, &progress).unwrap();
+        for file in &files.spec.files {
+            assert_eq!(std::fs::metadata(files.path(&file.name).unwrap()).unwrap().len(), file.bytes);
+        }
+    }
+}
+
+#[test]
 fn every_default_model_and_the_runtime_can_be_had() {
     let progress = Printed(AtomicU64::new(0));
     let store = |offline| ModelStore::new(ModelStoreOptions { cache: cache(), offline, local: None, python: None });
