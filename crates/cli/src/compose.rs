@@ -75,6 +75,7 @@ fn half_of_memory() -> u64 {
 pub(crate) fn trainer(settings: &Settings) -> LocalTrainer {
     let options = TrainerOptions {
         threads: settings.threads,
+        device: settings.device,
         throughput: Some(settings.data_dir.join(MEASURED_SPEEDS)),
         ..TrainerOptions::default()
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anser_core::{ErrorKind, StopReason};
+use anser_core::{DeviceError, ErrorKind, StopReason};
 use anser_generate::GenerateError;
 
 /// A failure of preparing data, of training or of writing the result.
@@ -35,6 +35,9 @@ pub enum TuneError {
     /// The base model, its tokenizer or an adapter cannot be read or used.
     #[error(transparent)]
     Base(#[from] GenerateError),
+    /// The device that should compute cannot be used, or failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The operating system refused a file operation.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -97,6 +100,7 @@ impl TuneError {
                 }
             }
             Self::Base(error) => error.kind(),
+            Self::Device(error) => error.kind(),
             Self::Service(error) => error.kind(),
             Self::Io { .. } => ErrorKind::Io,
             Self::Internal(_) => ErrorKind::Internal,

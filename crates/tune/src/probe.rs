@@ -1,6 +1,6 @@
 //! Optimiser steps on given tokens, without a data set around them: what speed is measured with.
 
-use anser_core::{Precision, TrainableParts};
+use anser_core::{Device, Precision, TrainableParts};
 use anser_generate::BaseModel;
 
 use crate::TuneError;
@@ -26,7 +26,18 @@ impl StepProbe {
         precision: Precision,
         threads: usize,
     ) -> Result<Self, TuneError> {
-        let options = ModelOptions { parts: parts.clone(), precision, recompute: false, seed: 0, threads };
+        Self::load_on(Device::Cpu, base, parts, precision, threads)
+    }
+
+    /// The same on a device.
+    pub fn load_on(
+        device: Device,
+        base: &mut BaseModel,
+        parts: &TrainableParts,
+        precision: Precision,
+        threads: usize,
+    ) -> Result<Self, TuneError> {
+        let options = ModelOptions { parts: parts.clone(), precision, recompute: false, seed: 0, threads, device };
         let model = TrainableModel::load(base, &options, None)?;
         let gradients = Gradients::zeros(model.parameters());
         let constants = AdamWOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
@@ -47,7 +58,7 @@ impl StepProbe {
         let scores = self.model.forward_backward(&batch, &objective, &mut self.gradients, &|| false)?;
         clip(&mut self.gradients.values, MAX_GRAD_NORM);
         self.optimizer.update(self.model.parameters_mut(), &self.gradients.values, learning_rate);
-        self.model.refresh();
+        self.model.refresh()?;
         let sum: f64 = scores.log_probabilities.iter().map(|p| f64::from(*p)).sum();
         Ok(-sum / scores.log_probabilities.len().max(1) as f64)
     }

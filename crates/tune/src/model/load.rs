@@ -1,13 +1,17 @@
 //! Setting a network up: from a base model's file or from random numbers, with the chosen parts as parameters.
 
+use std::collections::HashMap;
+
 use anser_core::{LoraOptions, Precision, TrainableParts};
 use anser_generate::{GenerateError, LlamaConfig, LoraAdapter};
 use anser_kernels::{PackedMatrix, Rotary, WeightFormat};
+use candle_core::Tensor;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::ModelOptions;
+use super::device::Place;
 use super::network::{Block, Embedding, Group, Head, Member, MemberUpdate, Network, Norm, Update};
 use super::parameters::Parameter;
 use crate::TuneError;
@@ -32,12 +36,13 @@ const MEMBERS: [(&str, &[&str]); 4] = [
     ("mlp", &["down_proj"]),
 ];
 
-/// Builds the network and its parameters.
-pub(super) fn build<'a>(
+/// Builds the network and its parameters. With a device, every matrix is also brought there, under its name.
+pub(super) fn build<'a, 'd>(
     config: &'a LlamaConfig,
     options: &'a ModelOptions,
     source: Source<'a>,
     start: Option<&'a LoraAdapter>,
+    device: Option<(&'d Place, &'d mut HashMap<String, Tensor>)>,
 ) -> Result<(Network, Vec<Parameter>), TuneError> {
     let lowest = match &options.parts {
         TrainableParts::Lora(lora) => {
@@ -57,7 +62,8 @@ pub(super) fn build<'a>(
         return Err(TuneError::hyperparameter("precision", "must be f32 for a model with an odd width"));
     }
     let random = ChaCha8Rng::seed_from_u64(options.seed);
-    let mut builder = Builder { config, options, format, source, random, start, lowest, parameters: Vec::new() };
+    let parameters = Vec::new();
+    let mut builder = Builder { config, options, format, source, random, start, lowest, parameters, device };
     let network = builder.network()?;
     Ok((network, builder.parameters))
 }
@@ -96,7 +102,7 @@ fn check_lora(lora: &LoraOptions) -> Result<(), TuneError> {
     }
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'd> {
     config: &'a LlamaConfig,
     options: &'a ModelOptions,
     format: WeightFormat,
@@ -106,9 +112,11 @@ struct Builder<'a> {
     /// The lowest block that learns.
     lowest: usize,
     parameters: Vec<Parameter>,
+    /// Where every matrix is also brought to.
+    device: Option<(&'d Place, &'d mut HashMap<String, Tensor>)>,
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     fn network(&mut self) -> Result<Network, TuneError> {
         let config = self.config;
         let all = self.options.parts == TrainableParts::All;
@@ -261,9 +269,14 @@ impl Builder<'_> {
                 normal.take(count).map(|value: f32| value * deviation).collect()
             }
         };
-        if values.len() == count {
-            return Ok(values);
+        if values.len() != count {
+            let reason = format!("the tensor {name} has {} numbers instead of {count}", values.len());
+            return Err(TuneError::Internal(reason));
         }
-        Err(TuneError::Internal(format!("the tensor {name} has {} numbers instead of {count}", values.len())))
+        if let Some((place, tensors)) = self.device.as_mut().filter(|_| shape.len() == 2) {
+            let tensor = place.matrix(&values, shape).map_err(|error| place.failed(&error))?;
+            tensors.insert(name.to_owned(), tensor);
+        }
+        Ok(values)
     }
 }

@@ -6,6 +6,7 @@
 
 mod backward;
 mod batch;
+mod device;
 mod forward;
 mod head;
 mod layout;
@@ -21,9 +22,10 @@ mod weight_gradients;
 mod workspace;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use anser_core::{Precision, TrainableParts};
+use anser_core::{Device, Precision, TrainableParts};
 use anser_generate::{BaseModel, LlamaConfig, LoraAdapter};
 use anser_kernels::InstructionSet;
 use half::bf16;
@@ -32,6 +34,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use batch::{Batch, BatchObjective, BatchScores, ObjectiveResult};
+use device::{DevicePasses, Place};
 use forward::Pass;
 use load::Source;
 use lora::Dropout;
@@ -54,6 +57,8 @@ pub struct ModelOptions {
     pub seed: u64,
     /// Threads of the matrix products, at least 1.
     pub threads: usize,
+    /// What multiplies. Parameters and the optimiser stay in the machine's own memory, whatever it is.
+    pub device: Device,
 }
 
 /// A llama decoder with weights that learn.
@@ -69,6 +74,7 @@ pub struct TrainableModel {
 enum AnyPasses {
     F32(Passes<f32>),
     Bf16(Passes<bf16>),
+    Device(Box<DevicePasses>),
 }
 
 impl TrainableModel {
@@ -91,16 +97,35 @@ impl TrainableModel {
         source: Source<'a>,
         start: Option<&'a LoraAdapter>,
     ) -> Result<Self, TuneError> {
+        let place = if options.device.is_cpu() { None } else { Some(Place::open(options.device, options.precision)?) };
+        Self::build_at(place, config, options, source, start)
+    }
+
+    /// The same, with the passes at `place` rather than on the processor's own kernels.
+    fn build_at<'a>(
+        place: Option<Place>,
+        config: &'a LlamaConfig,
+        options: &'a ModelOptions,
+        source: Source<'a>,
+        start: Option<&'a LoraAdapter>,
+    ) -> Result<Self, TuneError> {
         let threads = options.threads.max(1);
         let pool = ThreadPoolBuilder::new().num_threads(threads).thread_name(|index| format!("tune-{index}")).build();
         let pool = pool.map_err(|error| TuneError::Internal(format!("cannot start its threads: {error}")))?;
-        let (network, parameters) = load::build(config, options, source, start)?;
-        let passes = Mutex::new(match options.precision {
-            Precision::F32 => AnyPasses::F32(Passes::new(threads)),
-            Precision::Bf16 => AnyPasses::Bf16(Passes::new(threads)),
+        let mut frozen = HashMap::new();
+        let taking = place.as_ref().map(|place| (place, &mut frozen));
+        let (mut network, parameters) = load::build(config, options, source, start, taking)?;
+        let passes = Mutex::new(match (place, options.precision) {
+            (Some(place), _) => {
+                let passes = DevicePasses::new(place, &network, &frozen)?;
+                network.unpack(load::format_of(options.precision));
+                AnyPasses::Device(Box::new(passes))
+            }
+            (None, Precision::F32) => AnyPasses::F32(Passes::new(threads)),
+            (None, Precision::Bf16) => AnyPasses::Bf16(Passes::new(threads)),
         });
         let mut model = Self { options: options.clone(), network, parameters, pool, passes, step: 0 };
-        model.refresh();
+        model.refresh()?;
         Ok(model)
     }
 
@@ -155,6 +180,7 @@ impl TrainableModel {
         match &mut *passes {
             AnyPasses::F32(passes) => passes.forward_backward(&context, batch, objective, gradients, recompute),
             AnyPasses::Bf16(passes) => passes.forward_backward(&context, batch, objective, gradients, recompute),
+            AnyPasses::Device(passes) => passes.forward_backward(&context, batch, objective, gradients, recompute),
         }
     }
 
@@ -166,6 +192,7 @@ impl TrainableModel {
         match &mut *passes {
             AnyPasses::F32(passes) => passes.score(&context, batch),
             AnyPasses::Bf16(passes) => passes.score(&context, batch),
+            AnyPasses::Device(passes) => passes.score(&context, batch),
         }
     }
 
@@ -186,10 +213,14 @@ impl TrainableModel {
         }
     }
 
-    /// Takes over changed parameter values into the packed matrices.
-    pub fn refresh(&mut self) {
-        let Self { pool, network, parameters, .. } = self;
+    /// Takes over changed parameter values into the packed matrices, or onto the device. Only a device can fail.
+    pub fn refresh(&mut self) -> Result<(), TuneError> {
+        let Self { pool, network, parameters, passes, .. } = self;
+        if let AnyPasses::Device(passes) = passes.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            return passes.refresh(network, parameters);
+        }
         pool.install(|| network.refresh(parameters));
+        Ok(())
     }
 
     /// The low-rank updates as an adapter without a base model's name; `None` when it is not low-rank updates that learn.

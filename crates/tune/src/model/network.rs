@@ -177,6 +177,18 @@ impl Block {
 }
 
 impl Network {
+    /// Frees the packed matrices of a model that a device multiplies.
+    pub(super) fn unpack(&mut self, format: WeightFormat) {
+        let empty = || PackedMatrix::empty(format);
+        for group in self.blocks.iter_mut().flat_map(|block| &mut block.groups) {
+            (group.forward, group.backward) = (empty(), empty());
+        }
+        (self.head.forward, self.head.backward) = (empty(), empty());
+        if let Embedding::Frozen(table) = &mut self.embedding {
+            *table = empty();
+        }
+    }
+
     /// Takes over the values of all parameters.
     pub(super) fn refresh(&mut self, parameters: &[Parameter]) {
         self.blocks.par_iter_mut().for_each(|block| {

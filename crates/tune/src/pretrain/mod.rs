@@ -92,13 +92,19 @@ pub fn pretrain(
     drop(texts);
 
     let config = options.config(vocabulary);
-    let precision = options.precision.unwrap_or_else(usual_precision);
+    let precision = options.precision.unwrap_or_else(|| usual_precision(options.device));
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let model_options =
-        ModelOptions { parts: TrainableParts::All, precision, recompute: false, seed: options.seed, threads };
+    let model_options = ModelOptions {
+        parts: TrainableParts::All,
+        precision,
+        recompute: false,
+        seed: options.seed,
+        threads,
+        device: options.device,
+    };
     let model = TrainableModel::from_scratch(&config, &model_options)?;
     let parameters = model.trainable_parameters();
     let course = course(options, &corpus, precision)?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anser_core::Precision;
+use anser_core::{Device, Precision};
 use anser_generate::LlamaConfig;
 
 use super::tokenizer::SMALLEST;
@@ -69,6 +69,8 @@ pub struct PretrainOptions {
     pub precision: Option<Precision>,
     /// Threads of the matrix products; 0 takes as many as the machine has cores.
     pub threads: usize,
+    /// What multiplies.
+    pub device: Device,
 }
 
 impl PretrainOptions {
@@ -97,6 +99,7 @@ impl PretrainOptions {
             seed: 1,
             precision: None,
             threads: 0,
+            device: Device::Cpu,
         }
     }
 

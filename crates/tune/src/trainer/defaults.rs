@@ -1,6 +1,8 @@
 //! The hyperparameters: checked where they were given, chosen where they were left open.
 
-use anser_core::{Hyperparameters, LoraOptions, Objective, Precision, Schedule, TrainableParts, TrainingRequest};
+use anser_core::{
+    Device, Hyperparameters, LoraOptions, Objective, Precision, Schedule, TrainableParts, TrainingRequest,
+};
 use anser_generate::LlamaConfig;
 
 use crate::TuneError;
@@ -161,8 +163,11 @@ pub(crate) fn round(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
 }
 
-/// 16-bit products where the processor has them.
-pub(crate) fn usual_precision() -> Precision {
+/// 16-bit products where the processor has them, and on every GPU.
+pub(crate) fn usual_precision(device: Device) -> Precision {
+    if !device.is_cpu() {
+        return Precision::Bf16;
+    }
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512bf16") {
         return Precision::Bf16;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anser_core::storage::write_atomic;
 use anser_core::{
-    NoProgress, Progress, StopSignal, TrainableParts, TrainedKind, Trainer, TrainingEvent, TrainingFileCheck,
+    Device, NoProgress, Progress, StopSignal, TrainableParts, TrainedKind, Trainer, TrainingEvent, TrainingFileCheck,
     TrainingOutcome, TrainingPlan, TrainingRequest,
 };
 use anser_generate::{BaseModel, LoraAdapter};
@@ -51,19 +51,31 @@ pub type Locate = dyn Fn(&str, &dyn Progress) -> anser_core::Result<PathBuf> + S
 pub struct TrainerOptions {
     /// Threads of the matrix products; 0 takes as many as the machine has cores.
     pub threads: usize,
+    /// What multiplies.
+    pub device: Device,
     /// File in which measured speeds are kept for the next plan.
     pub throughput: Option<PathBuf>,
     /// Time between two saved states: what a killed run loses at most.
     pub save_interval: Duration,
 }
 
-impl Default for TrainerOptions {
-    fn default() -> Self {
-        Self { threads: 0, throughput: None, save_interval: SAVE_INTERVAL }
+impl TrainerOptions {
+    /// What multiplies, as measured speeds are kept by.
+    pub(crate) fn by(&self) -> String {
+        match self.device {
+            Device::Cpu => format!("threads={}", self.threads),
+            device => device.to_string(),
+        }
     }
 }
 
-/// Trains on this machine's processor.
+impl Default for TrainerOptions {
+    fn default() -> Self {
+        Self { threads: 0, device: Device::Cpu, throughput: None, save_interval: SAVE_INTERVAL }
+    }
+}
+
+/// Trains on this machine, on its processor or on a GPU.
 ///
 /// A run's folder holds `metrics.csv` and `result.csv` with the figures of each step, `checkpoints/step-N` with a
 /// model that can be served from the end of each pass, `state` with what is needed to go on after an interruption, and
@@ -126,7 +138,7 @@ impl LocalTrainer {
         if let Some(reason) = stop.get() {
             return Err(TuneError::Stopped(reason));
         }
-        let options = plan::model_options(request, self.options.threads)?;
+        let options = plan::model_options(request, &self.options)?;
         let start = request.start_from.as_deref().map(LoraAdapter::read).transpose()?;
         let model = TrainableModel::load(&mut base, &options, start.as_ref())?;
         let base_sha256 = base.hash()?;
@@ -151,7 +163,7 @@ impl LocalTrainer {
         let mut run = Run::open(input, model, on_event)?;
         let result = run.train();
         if let Some(file) = &self.options.throughput {
-            throughput::remember(file, request, self.options.threads, run.rate());
+            throughput::remember(file, request, &self.options.by(), run.rate());
         }
         let result = result?;
         let outcome = finish(plan, folder, (writer.kind(), base_sha256), &result)?;

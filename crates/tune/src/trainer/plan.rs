@@ -68,23 +68,24 @@ fn read_examples(encoder: &ExampleEncoder<'_>, path: &Path, validation: bool) ->
 }
 
 /// How the model of a planned request is set up.
-pub(super) fn model_options(request: &TrainingRequest, threads: usize) -> Result<ModelOptions, TuneError> {
+pub(super) fn model_options(request: &TrainingRequest, options: &TrainerOptions) -> Result<ModelOptions, TuneError> {
     let open = |name| TuneError::hyperparameter(name, "is open; train with a plan that was made by planning");
     let mut parts = request.parts.clone();
-    if let TrainableParts::Lora(options) = &mut parts
-        && options.adaptive
+    if let TrainableParts::Lora(lora) = &mut parts
+        && lora.adaptive
     {
         // The update's scale stays what was asked for while there are more directions.
-        let rank = starting_rank(options.rank);
-        options.alpha *= rank as f64 / options.rank as f64;
-        options.rank = rank;
+        let rank = starting_rank(lora.rank);
+        lora.alpha *= rank as f64 / lora.rank as f64;
+        lora.rank = rank;
     }
     Ok(ModelOptions {
         parts,
         precision: request.hyperparameters.precision.ok_or_else(|| open("precision"))?,
         recompute: request.hyperparameters.recompute.ok_or_else(|| open("recompute"))?,
         seed: request.seed,
-        threads,
+        threads: options.threads,
+        device: options.device,
     })
 }
 
@@ -101,13 +102,13 @@ pub(super) fn plan(
     let data = read_data(&request, base, &StopSignal::default())?;
     let examples = data.training.units.len();
     let mut chosen = defaults::fill(&request, config, examples);
-    let precision: Precision = chosen.precision.unwrap_or_else(defaults::usual_precision);
+    let precision: Precision = chosen.precision.unwrap_or_else(|| defaults::usual_precision(options.device));
     chosen.precision = Some(precision);
     let given_recompute = chosen.recompute;
     chosen.recompute = Some(given_recompute.unwrap_or(false));
     request.hyperparameters = chosen;
 
-    let mut model = model_options(&request, options.threads)?;
+    let mut model = model_options(&request, options)?;
     let batch = request.hyperparameters.batch_size.unwrap_or(1);
     let mut memory = memory_estimate(config, &model, &data, batch);
     if given_recompute.is_none() && memory as f64 > free_memory() as f64 * MEMORY_SHARE {
@@ -117,7 +118,7 @@ pub(super) fn plan(
     }
     let epochs = request.hyperparameters.n_epochs.unwrap_or(1);
     let tokens = data.training.tokens();
-    let rate = options.throughput.as_deref().and_then(|file| throughput::measured(file, &request, options.threads));
+    let rate = options.throughput.as_deref().and_then(|file| throughput::measured(file, &request, &options.by()));
     let validation_tokens = data.validation.tokens() * epochs as u64;
     Ok(TrainingPlan {
         examples,

@@ -79,7 +79,7 @@ impl<'a> Run<'a> {
         let resumed = state_folder.load(&course.identity, model.parameters_mut())?;
         let (state, optimizer) = match resumed {
             Some(resumed) => {
-                model.refresh();
+                model.refresh()?;
                 let steps = resumed.state.step;
                 let text = format!("training goes on after step {steps} of {}", course.total_steps());
                 on_event(TrainingEvent::Message { warning: false, text });
@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
         if let Some(ranks) = &mut self.ranks {
             ranks.prune(step, self.model.parameters_mut(), &mut self.optimizer);
         }
-        self.model.refresh();
+        self.model.refresh()?;
         self.state.step = step;
         self.state.trained_tokens += figures.targets;
         self.clock.trained(figures.tokens, begun.elapsed());

@@ -10,7 +10,7 @@ use anser_core::{Objective, TrainableParts, TrainingRequest};
 const ENOUGH_TOKENS: u64 = 5_000;
 
 /// What the rate depends on.
-fn key(request: &TrainingRequest, threads: usize) -> String {
+fn key(request: &TrainingRequest, by: &str) -> String {
     let parts = match &request.parts {
         TrainableParts::Lora(options) => format!("lora-{}-{}", options.rank, options.target_modules.len()),
         TrainableParts::LastBlocks { blocks } => format!("last-{blocks}"),
@@ -22,21 +22,21 @@ fn key(request: &TrainingRequest, threads: usize) -> String {
     };
     let precision = request.hyperparameters.precision;
     let recompute = request.hyperparameters.recompute == Some(true);
-    format!("{} {parts} {objective} {precision:?} recompute={recompute} threads={threads}", request.base)
+    format!("{} {parts} {objective} {precision:?} recompute={recompute} {by}", request.base)
 }
 
-/// Training tokens a second of the last such run; `None` when there was none.
-pub(crate) fn measured(file: &Path, request: &TrainingRequest, threads: usize) -> Option<f64> {
-    read(file).get(&key(request, threads)).copied().filter(|rate| rate.is_finite() && *rate > 0.0)
+/// Training tokens a second of the last such run `by` these threads or this device; `None` when there was none.
+pub(crate) fn measured(file: &Path, request: &TrainingRequest, by: &str) -> Option<f64> {
+    read(file).get(&key(request, by)).copied().filter(|rate| rate.is_finite() && *rate > 0.0)
 }
 
 /// Keeps the rate of a run that read `tokens` tokens. A file that cannot be written costs only the next estimate.
-pub(crate) fn remember(file: &Path, request: &TrainingRequest, threads: usize, (tokens, rate): (u64, f64)) {
+pub(crate) fn remember(file: &Path, request: &TrainingRequest, by: &str, (tokens, rate): (u64, f64)) {
     if tokens < ENOUGH_TOKENS || !rate.is_finite() {
         return;
     }
     let mut rates = read(file);
-    rates.insert(key(request, threads), rate);
+    rates.insert(key(request, by), rate);
     let json = serde_json::to_vec_pretty(&rates).unwrap_or_default();
     if let Err(error) = write_atomic(file, &json) {
         tracing::warn!(%error, "the measured training speed was not kept");
@@ -54,6 +54,8 @@ mod tests {
 
     use super::*;
 
+    const TWO: &str = "threads=2";
+
     #[test]
     fn a_rate_is_found_again_for_the_same_kind_of_run_only() {
         let folder = tempfile::tempdir().unwrap();
@@ -68,14 +70,14 @@ mod tests {
             seed: 1,
             start_from: None,
         };
-        assert_eq!(measured(&file, &request, 2), None);
-        remember(&file, &request, 2, (100, 700.0));
-        assert_eq!(measured(&file, &request, 2), None);
-        remember(&file, &request, 2, (100_000, 700.0));
-        assert_eq!(measured(&file, &TrainingRequest { seed: 2, ..request.clone() }, 2), Some(700.0));
-        assert_eq!(measured(&file, &request, 1), None);
-        assert_eq!(measured(&file, &TrainingRequest { parts: TrainableParts::All, ..request.clone() }, 2), None);
+        assert_eq!(measured(&file, &request, TWO), None);
+        remember(&file, &request, TWO, (100, 700.0));
+        assert_eq!(measured(&file, &request, TWO), None);
+        remember(&file, &request, TWO, (100_000, 700.0));
+        assert_eq!(measured(&file, &TrainingRequest { seed: 2, ..request.clone() }, TWO), Some(700.0));
+        assert_eq!(measured(&file, &request, "cuda:0"), None);
+        assert_eq!(measured(&file, &TrainingRequest { parts: TrainableParts::All, ..request.clone() }, TWO), None);
         std::fs::write(&file, "{").unwrap();
-        assert_eq!(measured(&file, &request, 2), None);
+        assert_eq!(measured(&file, &request, TWO), None);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anser_core::{
-    CancelToken, ChatMessage, Generator, LoraOptions, NoProgress, Precision, Prompt, Role, TrainableParts,
+    CancelToken, ChatMessage, Device, Generator, LoraOptions, NoProgress, Precision, Prompt, Role, TrainableParts,
 };
 use anser_generate::{BaseModel, GeneratorOptions, LlamaGenerator};
 use anser_models::{DEFAULT_CHAT, ModelFiles, ModelStore, ModelStoreOptions};
@@ -20,7 +20,7 @@ fn files() -> ModelFiles {
 fn model(precision: Precision) -> TrainableModel {
     let mut base = BaseModel::open(&files().path("model.gguf").unwrap()).unwrap();
     let parts = TrainableParts::Lora(LoraOptions::default());
-    let options = ModelOptions { parts, precision, recompute: false, seed: 1, threads: 2 };
+    let options = ModelOptions { parts, precision, recompute: false, seed: 1, threads: 2, device: Device::Cpu };
     TrainableModel::load(&mut base, &options, None).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn training_scores_are_those_of_serving() {
         let values = parameter.values.iter_mut().enumerate();
         values.for_each(|(place, value)| *value += 0.01 * (((place * 31 + index * 17) % 13) as f32 - 6.0) / 6.0);
     }
-    model_f32.refresh();
+    model_f32.refresh().unwrap();
     let tuned = generator.with_adapter("tuned", model_f32.adapter().unwrap()).unwrap();
     let served_tuned = tuned.score(Prompt::Chat(&messages), REPLY, &CancelToken::new()).unwrap();
     let scores = model_f32.score(&batch, true, &|| false).unwrap();

@@ -61,6 +61,7 @@ impl PretrainArgs {
             learning_rate: self.learning_rate.unwrap_or(usual.learning_rate),
             seed: self.seed,
             threads: settings.threads,
+            device: settings.device,
             ..usual
         };
         let stop = stop_on_interrupt();

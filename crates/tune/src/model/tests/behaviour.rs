@@ -248,7 +248,7 @@ fn gradient_steps_lower_the_loss() {
                 for (parameter, gradient) in model.parameters_mut().iter_mut().zip(&gradients.values) {
                     parameter.values.iter_mut().zip(gradient).for_each(|(value, slope)| *value -= 0.05 * slope);
                 }
-                model.refresh();
+                model.refresh().unwrap();
             }
             assert!(losses[29] < losses[0] - 0.1, "{precision:?}: {losses:?}");
         }

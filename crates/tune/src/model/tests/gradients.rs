@@ -69,7 +69,7 @@ fn direction_slope(model: &mut TrainableModel, batch: &Batch, index: usize, dire
     let mut at = |step: f32| {
         let values = model.parameters_mut()[index].values.iter_mut().zip(&old).zip(direction);
         values.for_each(|((value, old), direction)| *value = old + step * direction);
-        model.refresh();
+        model.refresh().unwrap();
         loss(model, batch)
     };
     let slope = (at(step) - at(-step)) / f64::from(2.0 * step);
@@ -127,7 +127,7 @@ fn dropout_goes_the_same_way_back() {
         let values = parameter.values.iter_mut().enumerate();
         values.for_each(|(index, value)| *value += 0.05 * ((index % 5) as f32 - 2.0));
     }
-    model.refresh();
+    model.refresh().unwrap();
     model.set_step(4);
     let (_, gradients) = gradients(&mut model, &batch);
     for index in 0..model.parameters().len() {
@@ -138,7 +138,7 @@ fn dropout_goes_the_same_way_back() {
         let mut at = |step: f32| {
             let values = model.parameters_mut()[index].values.iter_mut().zip(&old).zip(&direction);
             values.for_each(|((value, old), direction)| *value = old + step * direction);
-            model.refresh();
+            model.refresh().unwrap();
             let (scores, _) = super::gradients(&mut model, &batch);
             super::super::BatchObjective::gradient(&super::Weighted, &scores).loss
         };

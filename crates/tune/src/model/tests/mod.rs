@@ -2,12 +2,13 @@
 
 mod autograd;
 mod behaviour;
+mod device;
 mod gradients;
 mod reference;
 
 use std::collections::BTreeMap;
 
-use anser_core::{LoraOptions, Precision, TrainableParts};
+use anser_core::{Device, LoraOptions, Precision, TrainableParts};
 use anser_generate::{BaseModel, LlamaConfig, LoraAdapter};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -48,7 +49,7 @@ pub(super) fn tensors(config: &LlamaConfig, seed: u64) -> Tensors {
 }
 
 pub(super) fn options(parts: TrainableParts) -> ModelOptions {
-    ModelOptions { parts, precision: Precision::F32, recompute: false, seed: 7, threads: 2 }
+    ModelOptions { parts, precision: Precision::F32, recompute: false, seed: 7, threads: 2, device: Device::Cpu }
 }
 
 pub(super) fn lora(rank: usize, dropout: f64) -> TrainableParts {
@@ -76,7 +77,7 @@ pub(super) fn updated_model(config: &LlamaConfig, options: &ModelOptions) -> Tra
     for parameter in model.parameters_mut().iter_mut().filter(|parameter| parameter.name.contains("lora_B")) {
         parameter.values.iter_mut().for_each(|value| *value = random.random_range(-0.3..0.3));
     }
-    model.refresh();
+    model.refresh().unwrap();
     model
 }
 

@@ -87,7 +87,8 @@ impl Workbench {
 
 /// A trainer whose one base model is `model.gguf` in `folder`.
 pub(super) fn trainer_in(folder: &Path, save_interval: Duration) -> LocalTrainer {
-    let options = TrainerOptions { threads: 2, throughput: Some(folder.join("throughput.json")), save_interval };
+    let throughput = Some(folder.join("throughput.json"));
+    let options = TrainerOptions { threads: 2, throughput, save_interval, ..TrainerOptions::default() };
     let model = folder.join("model.gguf");
     let locate = move |name: &str, _: &dyn anser_core::Progress| match name {
         "tiny" => Ok(model.clone()),
