@@ -37,6 +37,8 @@ pub(crate) mod env {
     pub(crate) const LISTEN: &str = "ANSER_LISTEN";
     pub(crate) const API_KEYS: &str = "ANSER_API_KEYS";
     pub(crate) const LOG: &str = "ANSER_LOG";
+    /// Read by the kernels themselves: the most that they may use of the processor.
+    pub(crate) const INSTRUCTIONS: &str = anser_kernels::INSTRUCTIONS_VARIABLE;
 }
 
 /// Where the server listens unless told otherwise.

@@ -70,6 +70,11 @@ impl InstructionSet {
         *BEST.get_or_init(|| Self::requested().ok().flatten().unwrap_or_else(Self::detected))
     }
 
+    /// What every processor of the target has.
+    pub fn portable() -> Self {
+        Self(Level::Portable)
+    }
+
     /// The best set of this processor.
     fn detected() -> Self {
         let levels = LEVELS.iter().rev().map(|&(level, ..)| level);
@@ -198,6 +203,10 @@ pub(crate) trait Kernel {
     /// What it returns.
     type Output;
     /// Whether it multiplies brain floats.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "no set of this target multiplies brain floats")
+    )]
     const BRAIN_FLOATS: bool;
     /// Whether it multiplies bytes.
     const BYTES: bool;

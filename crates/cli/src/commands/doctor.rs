@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use anser_core::NoProgress;
 use anser_core::storage::DataDir;
+use anser_kernels::InstructionSet;
 use anser_models::ModelStatus;
 use clap::Args;
 use serde::Serialize;
@@ -12,7 +13,7 @@ use sysinfo::{Disks, System};
 
 use super::repair::{self, RepairArgs};
 use crate::compose;
-use crate::config::Settings;
+use crate::config::{Settings, env};
 use crate::failure::Failure;
 use crate::holder::Holder;
 use crate::terminal::{Terminal, bytes};
@@ -158,26 +159,20 @@ fn memory() -> Check {
 
 fn processor(settings: &Settings) -> Check {
     let available = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let found = format!("{} threads of {available}, {}", settings.threads, vector_units());
+    let best = InstructionSet::best();
+    let found = format!("{} threads of {available}, {}", settings.threads, best.name());
+    if let Err(reason) = InstructionSet::requested() {
+        let mend = format!("mend or unset {}", env::INSTRUCTIONS);
+        return Check::bad(State::Warning, "processor", format!("{found}; {reason}"), mend);
+    }
     if settings.threads > available {
         return Check::bad(State::Warning, "processor", found, format!("set --threads {available} or fewer"));
     }
-    Check::ok("processor", found)
-}
-
-fn vector_units() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::arch::is_x86_feature_detected!("avx512f") {
-            "AVX-512"
-        } else if std::arch::is_x86_feature_detected!("avx2") {
-            "AVX2"
-        } else {
-            "no AVX2: expect it to be slow"
-        }
+    if best == InstructionSet::portable() {
+        let mend = "a processor with AVX2 or NEON is several times faster";
+        return Check::bad(State::Warning, "processor", format!("{found}: no vector instructions"), mend);
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    std::env::consts::ARCH
+    Check::ok("processor", found)
 }
 
 fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {

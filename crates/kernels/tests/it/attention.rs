@@ -117,7 +117,7 @@ fn check<E: Element>(set: InstructionSet, shape: Shape, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(30))]
+    #![proptest_config(crate::cases(30))]
 
     #[test]
     fn attention_and_its_gradients(tokens in 1_usize..150, heads in 1_usize..4, half in 1_usize..12, seed: u64) {

@@ -50,7 +50,7 @@ fn attention<E: Element>(set: InstructionSet, (tokens, heads, width): (usize, us
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(crate::cases(48))]
     #[test]
     fn every_token_sees_all_of_them(
         tokens in 0_usize..150,

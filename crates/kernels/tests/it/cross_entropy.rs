@@ -65,7 +65,7 @@ fn check<E: Element>(set: InstructionSet, (rows, width, vocabulary): (usize, usi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(30))]
+    #![proptest_config(crate::cases(30))]
 
     #[test]
     fn scores_and_gradients(rows in 1_usize..20, half in 1_usize..20, vocabulary in 1_usize..900, seed: u64) {

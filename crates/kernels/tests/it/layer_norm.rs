@@ -43,7 +43,7 @@ fn norm<E: Element>(set: InstructionSet, rows: usize, width: usize, (summed, see
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::cases(64))]
     #[test]
     fn rows_get_the_mean_and_variance_that_they_should(
         rows in 0_usize..6,

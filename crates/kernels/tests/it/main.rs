@@ -13,6 +13,12 @@ use anser_kernels::Element;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// As many cases as usual, or as the environment says: an emulated processor gets fewer.
+fn cases(usual: u32) -> proptest::test_runner::Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    proptest::test_runner::Config::with_cases(cases.unwrap_or(usual))
+}
+
 /// Numbers in [-1, 1], rounded to a format.
 fn random<E: Element>(count: usize, seed: u64) -> Vec<E> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);

@@ -89,7 +89,7 @@ fn product_of<E: Element, O: Element>(set: InstructionSet, (rows, n, k): (usize,
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(crate::cases(40))]
 
     #[test]
     fn packed_products_are_those_of_plain_loops(rows in 1_usize..30, n in 1_usize..130, k in 1_usize..70, seed: u64) {

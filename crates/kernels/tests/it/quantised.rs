@@ -49,7 +49,7 @@ fn product_of<E: Element, O: Element>(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(30))]
+    #![proptest_config(crate::cases(30))]
 
     #[test]
     fn quantised_products_are_those_of_the_rounded_numbers(

@@ -82,7 +82,7 @@ fn unit<E: Element>(set: InstructionSet, rows: usize, width: usize, seed: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(crate::cases(60))]
 
     #[test]
     fn norms_and_their_gradients(rows in 1_usize..6, width in 1_usize..90, seed: u64) {
