@@ -20,7 +20,7 @@ LISTEN ?= 127.0.0.1:8080
 # The property tests draw the same cases each time; `make test PROPTEST_RNG_SEED=$$RANDOM` draws others.
 export PROPTEST_RNG_SEED ?= 20261120
 
-.PHONY: help demo serve test lint bench bench-full bench-training web clean
+.PHONY: help demo serve test lint valgrind bench bench-full bench-training web clean
 
 help: ## Print what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,6 +41,15 @@ test: web $(VENV)/.installed examples/node/node_modules/.installed ## Run every 
 lint: ## Check format and lints
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+# Valgrind knows no AVX-512, so the kernels are held to what it knows.
+valgrind: ## Run the kernels' tests under valgrind, in plain code and in AVX2
+	command -v valgrind >/dev/null || { echo "valgrind was not found: install it first" >&2; exit 1; }
+	for set in portable avx2; do \
+	    ANSER_INSTRUCTIONS=$$set PROPTEST_CASES=2 RUST_BACKTRACE=0 \
+	    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite" \
+	    cargo test -p anser-kernels --test it || exit 1; \
+	done
 
 bench: $(BENCH_VENV)/.installed $(BENCH_CORPUS)/.unpacked ## Measure the essentials on this machine, beside peers, in a quarter of an hour (ARGS=--quick for less)
 	cargo run --release -p anser-bench -- $(BENCH_OUTPUT) $(ARGS)

@@ -79,6 +79,27 @@ impl<'a> Finish<'a> {
         self.columns
     }
 
+    /// What the sums of a tile begin with: the bias.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`; the tile lies inside the result.
+    #[inline(always)]
+    pub(crate) unsafe fn begin<S: Simd, const MR: usize, const NV: usize>(
+        &self,
+        place: Place,
+    ) -> [[S::Floats; NV]; MR] {
+        // SAFETY: passed on from the caller; a bias is as long as a row of the result.
+        unsafe {
+            let mut sums = [S::splat(0.0); NV];
+            if let Some(bias) = self.bias {
+                for (vector, sum) in sums.iter_mut().enumerate().take(place.columns.div_ceil(S::LANES)) {
+                    *sum = some::<S>(bias.as_ptr().add(place.column + vector * S::LANES), kept::<S>(place, vector));
+                }
+            }
+            [sums; MR]
+        }
+    }
+
     /// Takes the sums of a tile: writes them, or leaves them in `waiting` for [`Self::activate`].
     ///
     /// # Safety
@@ -86,20 +107,12 @@ impl<'a> Finish<'a> {
     #[inline(always)]
     pub(crate) unsafe fn take<S: Simd, const MR: usize, const NV: usize>(
         &self,
-        mut sums: [[S::Floats; NV]; MR],
+        sums: [[S::Floats; NV]; MR],
         place: Place,
         waiting: &mut Waiting,
     ) {
-        // SAFETY: the caller promises that rows and columns lie in the result; a bias is as long as a row of it.
+        // SAFETY: the caller promises that rows and columns lie in the result.
         unsafe {
-            if let Some(bias) = self.bias {
-                for vector in 0..NV.min(place.columns.div_ceil(S::LANES)) {
-                    let bias = some::<S>(bias.as_ptr().add(place.column + vector * S::LANES), kept::<S>(place, vector));
-                    for sums in &mut sums {
-                        sums[vector] = S::add(sums[vector], bias);
-                    }
-                }
-            }
             if self.activation.is_some() {
                 for (sums, waiting) in sums.iter().zip(waiting) {
                     for (vector, &sum) in sums.iter().enumerate() {

@@ -80,7 +80,7 @@ impl<const BRAIN: bool> Product<'_, BRAIN> {
     unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(&self, place: Place, waiting: &mut Waiting) {
         // SAFETY: whoever made the product promises readable steps and lines, and the caller a tile inside the result.
         unsafe {
-            let mut sums = [[S::splat(0.0); NV]; MR];
+            let mut sums = self.finish.begin::<S, MR, NV>(place);
             for term in &self.terms {
                 let first = term.rows.add(place.row * term.stride);
                 let lines = term.lines.as_ptr().add(place.column / PANEL * term.panel).cast::<f32>();

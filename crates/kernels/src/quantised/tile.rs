@@ -63,7 +63,7 @@ impl Product<'_> {
         let groups = self.matrix.groups();
         // SAFETY: passed on from the caller.
         unsafe {
-            let mut sums = [[S::splat(0.0); NV]; MR];
+            let mut sums = self.finish.begin::<S, MR, NV>(place);
             if groups == 1 {
                 self.group::<S, MR, NV>(&mut sums, 0, place);
             } else {

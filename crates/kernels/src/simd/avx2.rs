@@ -4,12 +4,13 @@
 #![expect(unsafe_op_in_unsafe_fn, reason = "each function is hardly more than one intrinsic")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_UNORD_Q, _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
-    _mm256_cvtepi32_ps, _mm256_div_ps, _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_packus_epi32,
-    _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps, _mm256_slli_epi16, _mm256_slli_epi32,
-    _mm256_srai_epi16, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    __m256, __m256i, _CMP_UNORD_Q, _mm_loadu_si128, _mm_packus_epi16, _mm_storel_epi64, _mm_storeu_si128,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_div_ps,
+    _mm256_dpbusd_avx_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_packus_epi32, _mm256_permute4x64_epi64, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_srli_epi32,
+    _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use super::Simd;
@@ -42,6 +43,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    unsafe fn load_brain(from: *const u16) -> __m256 {
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
+    }
+
+    #[inline(always)]
     unsafe fn load_integers(from: *const i32) -> __m256i {
         _mm256_loadu_si256(from.cast())
     }
@@ -63,6 +69,14 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         // Packing works in each half of the register; the permutation brings the halves together.
         let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(halves, halves));
         _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(to: *mut u8, value: __m256) {
+        let bytes = _mm256_and_si256(_mm256_castps_si256(value), _mm256_set1_epi32(0xff));
+        let halves = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(bytes, bytes));
+        let packed = _mm_packus_epi16(_mm256_castsi256_si128(halves), _mm256_castsi256_si128(halves));
+        _mm_storel_epi64(to.cast(), packed);
     }
 
     #[inline(always)]
@@ -88,6 +102,16 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     unsafe fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
         _mm256_fmadd_ps(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        _mm256_min_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        _mm256_max_ps(a, b)
     }
 
     // The second operand is the result when one of them is NaN.

@@ -4,13 +4,15 @@
 #![expect(unsafe_op_in_unsafe_fn, reason = "each function is hardly more than one intrinsic")]
 
 use std::arch::x86_64::{
-    __m256bh, __m256i, __m512, __m512bh, __m512i, __mmask16, _CMP_UNORD_Q, _mm256_mask_storeu_epi16,
-    _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtepi32_epi16, _mm512_cvtepi32_ps, _mm512_cvtneps_pbh, _mm512_div_ps, _mm512_dpbf16_ps,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, __mmask16, _CMP_UNORD_Q, _mm_storeu_si128, _mm256_loadu_si256,
+    _mm256_mask_storeu_epi16, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi32_epi8, _mm512_cvtepi32_epi16,
+    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_div_ps, _mm512_dpbf16_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_madd_epi16,
     _mm512_mask_mov_epi32, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
-    _mm512_mullo_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srai_epi16,
-    _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_mullo_epi32, _mm512_reduce_max_ps, _mm512_reduce_min_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_slli_epi16, _mm512_slli_epi32, _mm512_srai_epi16, _mm512_srli_epi16, _mm512_srli_epi32, _mm512_storeu_ps,
+    _mm512_sub_ps,
 };
 use std::mem::transmute;
 
@@ -64,6 +66,12 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     }
 
     #[inline(always)]
+    unsafe fn load_brain(from: *const u16) -> __m512 {
+        let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(numbers))
+    }
+
+    #[inline(always)]
     unsafe fn load_integers(from: *const i32) -> __m512i {
         _mm512_loadu_si512(from.cast())
     }
@@ -76,6 +84,11 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     #[inline(always)]
     unsafe fn store_brain(to: *mut u16, value: __m512) {
         _mm256_storeu_si256(to.cast(), Self::to_brain(value));
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(to: *mut u8, value: __m512) {
+        _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(value)));
     }
 
     #[inline(always)]
@@ -116,6 +129,31 @@ impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     #[inline(always)]
     unsafe fn multiply_add(a: __m512, b: __m512, c: __m512) -> __m512 {
         _mm512_fmadd_ps(a, b, c)
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        _mm512_min_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        _mm512_max_ps(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn least(value: __m512) -> f32 {
+        _mm512_reduce_min_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn greatest(value: __m512) -> f32 {
+        _mm512_reduce_max_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn any_nan(value: __m512) -> bool {
+        _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(value, value) != 0
     }
 
     // The second operand is the result when one of them is NaN.

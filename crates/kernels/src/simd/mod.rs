@@ -48,12 +48,17 @@ pub(crate) trait Simd: Copy {
     unsafe fn splat_integer(value: i32) -> Self::Integers;
     /// As many numbers as there are lanes.
     unsafe fn load(from: *const f32) -> Self::Floats;
+    /// As many brain floats as there are lanes.
+    unsafe fn load_brain(from: *const u16) -> Self::Floats;
     /// As many integers as there are lanes.
     unsafe fn load_integers(from: *const i32) -> Self::Integers;
     /// All lanes.
     unsafe fn store(to: *mut f32, value: Self::Floats);
     /// All lanes, rounded to brain floats.
     unsafe fn store_brain(to: *mut u16, value: Self::Floats);
+
+    /// The lowest byte of each lane.
+    unsafe fn store_bytes(to: *mut u8, value: Self::Floats);
 
     /// The first `count` lanes, between one and all; the others are zero.
     #[inline(always)]
@@ -98,6 +103,38 @@ pub(crate) trait Simd: Copy {
     unsafe fn divide(a: Self::Floats, b: Self::Floats) -> Self::Floats;
     /// a·b + c.
     unsafe fn multiply_add(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// The lesser of each two; which one of two is unspecified if one is NaN.
+    unsafe fn min(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// The greater of each two; which one of two is unspecified if one is NaN.
+    unsafe fn max(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    /// The least lane.
+    #[inline(always)]
+    unsafe fn least(value: Self::Floats) -> f32 {
+        let mut lanes = [0.0_f32; 16];
+        // SAFETY: passed on from the caller; no vector has more than 16 lanes.
+        unsafe { Self::store(lanes.as_mut_ptr(), value) };
+        lanes[..Self::LANES].iter().fold(f32::INFINITY, |least, lane| if *lane < least { *lane } else { least })
+    }
+
+    /// The greatest lane.
+    #[inline(always)]
+    unsafe fn greatest(value: Self::Floats) -> f32 {
+        let mut lanes = [0.0_f32; 16];
+        // SAFETY: passed on from the caller; no vector has more than 16 lanes.
+        unsafe { Self::store(lanes.as_mut_ptr(), value) };
+        lanes[..Self::LANES].iter().fold(f32::NEG_INFINITY, |most, lane| if *lane > most { *lane } else { most })
+    }
+
+    /// Whether a lane is NaN.
+    #[inline(always)]
+    unsafe fn any_nan(value: Self::Floats) -> bool {
+        let mut lanes = [0.0_f32; 16];
+        // SAFETY: passed on from the caller; no vector has more than 16 lanes.
+        unsafe { Self::store(lanes.as_mut_ptr(), value) };
+        lanes[..Self::LANES].iter().any(|lane| lane.is_nan())
+    }
+
     /// What lies outside goes to the nearer end; NaN stays.
     unsafe fn clamp(value: Self::Floats, low: f32, high: f32) -> Self::Floats;
     /// Puts the integer in `shifted`'s lowest eight bits on `value`'s exponent.

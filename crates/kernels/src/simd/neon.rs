@@ -5,10 +5,11 @@
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, vaddq_f32, vaddq_s32, vaddq_u32, vandq_s32, vandq_u32, vbslq_u32, vceqq_f32,
-    vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u32, veorq_s8, vfmaq_f32, vget_high_s16,
-    vget_low_s8, vget_low_s16, vld1q_f32, vld1q_s32, vmaxq_f32, vminq_f32, vmovl_high_s8, vmovl_s8, vmull_s16,
-    vmulq_f32, vmulq_s32, vpaddq_s32, vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32,
-    vreinterpretq_u32_f32, vshlq_n_s32, vshlq_n_u32, vshrn_n_u32, vshrq_n_u32, vst1_u16, vst1q_f32, vsubq_f32,
+    vcombine_u16, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u32, veorq_s8, vfmaq_f32,
+    vget_high_s16, vget_lane_u32, vget_low_s8, vget_low_s16, vld1_u16, vld1q_f32, vld1q_s32, vmaxq_f32, vminq_f32,
+    vmovl_high_s8, vmovl_s8, vmovn_u16, vmovn_u32, vmull_s16, vmulq_f32, vmulq_s32, vpaddq_s32, vreinterpret_u32_u8,
+    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_u32_f32, vshll_n_u16,
+    vshlq_n_s32, vshlq_n_u32, vshrn_n_u32, vshrq_n_u32, vst1_u16, vst1q_f32, vsubq_f32,
 };
 
 use super::Simd;
@@ -42,6 +43,11 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
+    unsafe fn load_brain(from: *const u16) -> float32x4_t {
+        vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from)))
+    }
+
+    #[inline(always)]
     unsafe fn load_integers(from: *const i32) -> int32x4_t {
         vld1q_s32(from)
     }
@@ -58,6 +64,13 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         let rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
         let rounded = vbslq_u32(vceqq_f32(value, value), rounded, vdupq_n_u32(0x7fc0_0000));
         vst1_u16(to, vshrn_n_u32::<16>(rounded));
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(to: *mut u8, value: float32x4_t) {
+        let halves = vmovn_u32(vreinterpretq_u32_f32(value));
+        let bytes = vreinterpret_u32_u8(vmovn_u16(vcombine_u16(halves, halves)));
+        to.cast::<u32>().write_unaligned(vget_lane_u32::<0>(bytes));
     }
 
     #[inline(always)]
@@ -83,6 +96,16 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     #[inline(always)]
     unsafe fn multiply_add(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
         vfmaq_f32(c, a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vminq_f32(a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        vmaxq_f32(a, b)
     }
 
     #[inline(always)]

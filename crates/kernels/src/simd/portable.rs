@@ -41,6 +41,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_brain(from: *const u16) -> [f32; LANES] {
+        from.cast::<[u16; LANES]>().read_unaligned().map(|bits| Element::to_f32(half::bf16::from_bits(bits)))
+    }
+
+    #[inline(always)]
     unsafe fn load_integers(from: *const i32) -> [i32; LANES] {
         from.cast::<[i32; LANES]>().read_unaligned()
     }
@@ -54,6 +59,11 @@ impl Simd for Portable {
     unsafe fn store_brain(to: *mut u16, value: [f32; LANES]) {
         to.cast::<[u16; LANES]>()
             .write_unaligned(value.map(|value| <half::bf16 as Element>::from_f32(value).to_bits()));
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(to: *mut u8, value: [f32; LANES]) {
+        to.cast::<[u8; LANES]>().write_unaligned(value.map(|value| value.to_bits() as u8));
     }
 
     #[inline(always)]
@@ -79,6 +89,16 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn multiply_add(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
         zip(zip(a, b, |a, b| a * b), c, |product, c| product + c)
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    unsafe fn max(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        zip(a, b, |a, b| if a > b { a } else { b })
     }
 
     #[inline(always)]
