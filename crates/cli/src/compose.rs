@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use anser_core::storage::DataDir;
-use anser_core::{Embedder, Generator, Progress, Reranker, TrainedKind, Trainer};
-use anser_embed::{EmbedError, EmbedOptions, OnnxReranker, RuntimeLibrary, TextEmbedder};
+use anser_core::{Embedder, Generator, NoProgress, Progress, Reranker, TrainedKind, Trainer};
+use anser_embed::{EmbedError, EmbedOptions, EngineChoice, OnnxReranker, RuntimeLibrary, TextEmbedder};
 use anser_engine::{Engine, EngineOptions, IndexOptions, ModelLoader, ServedModels, TunedModel};
 use anser_generate::{GeneratorOptions, LlamaGenerator, LoraAdapter};
 use anser_models::{ModelFiles, ModelRole, ModelStatus, ModelStore, ModelStoreOptions};
@@ -22,6 +22,9 @@ const CHAT_WEIGHTS: &str = "model.gguf";
 
 /// File below the data folder in which training notes how fast this machine is.
 const MEASURED_SPEEDS: &str = "throughput.json";
+
+/// File below the data folder in which embedding notes how fast each engine is on this machine.
+const MEASURED_ENGINES: &str = "engines.json";
 
 /// The models that the settings name, found or downloaded as needed.
 pub(crate) fn model_store(settings: &Settings) -> ModelStore {
@@ -83,6 +86,25 @@ pub(crate) fn trainer(settings: &Settings) -> LocalTrainer {
     LocalTrainer::new(options, Box::new(move |name: &str, progress: &dyn Progress| locate(&store, name, progress)))
 }
 
+/// How the settings want texts embedded; what is measured of engines is kept beside the data.
+pub(crate) fn embed_options(settings: &Settings) -> EmbedOptions {
+    EmbedOptions {
+        threads: settings.threads,
+        device: settings.device,
+        engine: settings.embed_engine,
+        format: settings.embed_format,
+        measurements: Some(settings.data_dir.join(MEASURED_ENGINES)),
+        ..EmbedOptions::default()
+    }
+}
+
+/// What was measured of the engines that can run the embedder `name`, if it is here and was measured.
+pub(crate) fn measured_engines(settings: &Settings, name: &str) -> Option<EngineChoice> {
+    let store = model_store(&Settings { offline: true, ..settings.clone() });
+    let files = store.ensure_embedder(name, &NoProgress).ok()?;
+    anser_embed::recorded_choice(&files, &embed_options(settings))
+}
+
 struct Loader {
     store: ModelStore,
     settings: Settings,
@@ -115,10 +137,6 @@ impl Loader {
     fn generator_options(&self) -> GeneratorOptions {
         GeneratorOptions { threads: self.settings.threads, device: self.settings.device, ..GeneratorOptions::default() }
     }
-
-    fn embed_options(&self) -> EmbedOptions {
-        EmbedOptions { threads: self.settings.threads, device: self.settings.device, ..EmbedOptions::default() }
-    }
 }
 
 impl RuntimeLibrary for Loader {
@@ -147,7 +165,7 @@ impl ModelLoader for Loader {
 
     fn embedder(&self) -> anser_core::Result<Arc<dyn Embedder>> {
         let files = self.store.ensure_embedder(&self.settings.embedder, self.progress.as_ref())?;
-        Ok(Arc::new(TextEmbedder::load(&files, self, &self.embed_options())?))
+        Ok(Arc::new(TextEmbedder::load(&files, self, &embed_options(&self.settings))?))
     }
 
     fn reranker(&self) -> anser_core::Result<Arc<dyn Reranker>> {
@@ -155,7 +173,7 @@ impl ModelLoader for Loader {
             self.settings.reranker.as_deref().ok_or_else(|| anser_core::Error::internal("no reranker is set"))?;
         let files = self.files(name)?;
         let runtime = self.store.ensure_runtime(self.progress.as_ref())?;
-        Ok(Arc::new(OnnxReranker::load(&files, &runtime, &self.embed_options())?))
+        Ok(Arc::new(OnnxReranker::load(&files, &runtime, &embed_options(&self.settings))?))
     }
 
     fn generator(&self) -> anser_core::Result<Arc<dyn Generator>> {

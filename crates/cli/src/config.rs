@@ -7,8 +7,10 @@ use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anser_core::Device;
+use anser_embed::{Engine as EmbedEngine, NumberFormat};
 use anser_models::{DEFAULT_CHAT, DEFAULT_EMBEDDER, DEFAULT_RERANKER};
 use clap::Args;
 use clap::builder::FalseyValueParser;
@@ -28,6 +30,8 @@ pub(crate) mod env {
     pub(crate) const THREADS: &str = "ANSER_THREADS";
     pub(crate) const DEVICE: &str = "ANSER_DEVICE";
     pub(crate) const EMBEDDER: &str = "ANSER_EMBEDDER";
+    pub(crate) const EMBED_ENGINE: &str = "ANSER_EMBED_ENGINE";
+    pub(crate) const EMBED_FORMAT: &str = "ANSER_EMBED_FORMAT";
     pub(crate) const RERANKER: &str = "ANSER_RERANKER";
     pub(crate) const CHAT: &str = "ANSER_CHAT";
     pub(crate) const ORGANIZATION: &str = "ANSER_ORGANIZATION";
@@ -81,6 +85,12 @@ pub(crate) struct GlobalArgs {
     /// Embedding model
     #[arg(long, global = true, value_name = "NAME", env = env::EMBEDDER, hide_short_help = true)]
     pub(crate) embedder: Option<String>,
+    /// What runs the embedding model: native, onnx or candle [default: the fastest correct one, as measured here]
+    #[arg(long, global = true, value_name = "NAME", env = env::EMBED_ENGINE, hide_short_help = true)]
+    pub(crate) embed_engine: Option<EmbedEngine>,
+    /// Number format of the embedding model: f32, bf16 or int8 [default: the fastest correct one, as measured here]
+    #[arg(long, global = true, value_name = "NAME", env = env::EMBED_FORMAT, hide_short_help = true)]
+    pub(crate) embed_format: Option<NumberFormat>,
     /// Reranking model, or "none"
     #[arg(long, global = true, value_name = "NAME", env = env::RERANKER, hide_short_help = true)]
     pub(crate) reranker: Option<String>,
@@ -126,6 +136,8 @@ struct ConfigFile {
     threads: Option<NonZeroUsize>,
     device: Option<String>,
     embedder: Option<String>,
+    embed_engine: Option<String>,
+    embed_format: Option<String>,
     reranker: Option<String>,
     chat: Option<String>,
     organization: Option<String>,
@@ -148,6 +160,9 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) device: Device,
     pub(crate) embedder: String,
+    /// `None` leaves it to a measurement.
+    pub(crate) embed_engine: Option<EmbedEngine>,
+    pub(crate) embed_format: Option<NumberFormat>,
     pub(crate) reranker: Option<String>,
     pub(crate) chat: String,
     pub(crate) organization: String,
@@ -197,6 +212,12 @@ impl Settings {
                 (None, None) => Device::Cpu,
             },
             embedder: args.embedder.clone().or(file.embedder).unwrap_or_else(|| DEFAULT_EMBEDDER.to_owned()),
+            embed_engine: args
+                .embed_engine
+                .map_or_else(|| named("embed_engine", file.embed_engine), |e| Ok(Some(e)))?,
+            embed_format: args
+                .embed_format
+                .map_or_else(|| named("embed_format", file.embed_format), |f| Ok(Some(f)))?,
             reranker: Some(args.reranker.clone().or(file.reranker).unwrap_or_else(|| DEFAULT_RERANKER.to_owned()))
                 .filter(|name| name != NO_RERANKER),
             chat: args.chat.clone().or(file.chat).unwrap_or_else(|| DEFAULT_CHAT.to_owned()),
@@ -207,6 +228,12 @@ impl Settings {
             listen: file.listen.map_or_else(default_listen, Ok)?,
         })
     }
+}
+
+/// The value of a key of the file that holds one of a few names.
+fn named<T: FromStr<Err = String>>(key: &str, value: Option<String>) -> Result<Option<T>, Failure> {
+    let parsed = value.map(|value| value.parse()).transpose();
+    parsed.map_err(|reason| Failure::usage(format!("the configuration file, {key}: {reason}")))
 }
 
 fn read_file(path: &Path) -> Result<ConfigFile, Failure> {
@@ -254,6 +281,20 @@ mod tests {
 
         let args = GlobalArgs { data_dir: Some("/from-flag".into()), ..GlobalArgs::default() };
         assert_eq!(settings(&args, file).unwrap().data_dir, Path::new("/from-flag"));
+    }
+
+    #[test]
+    fn the_engine_of_the_embedder_is_chosen_by_name_or_left_open() {
+        let open = settings(&GlobalArgs::default(), "").unwrap();
+        assert_eq!((open.embed_engine, open.embed_format), (None, None));
+        let file = "embed_engine = \"onnx\"\nembed_format = \"bf16\"\n";
+        let chosen = settings(&GlobalArgs::default(), file).unwrap();
+        assert_eq!((chosen.embed_engine, chosen.embed_format), (Some(EmbedEngine::Onnx), Some(NumberFormat::Bf16)));
+        let args = GlobalArgs { embed_engine: Some(EmbedEngine::Native), ..GlobalArgs::default() };
+        assert_eq!(settings(&args, file).unwrap().embed_engine, Some(EmbedEngine::Native));
+        let error = settings(&GlobalArgs::default(), "embed_format = \"int4\"\n").unwrap_err();
+        assert!(error.to_string().contains("embed_format: \"int4\" is no number format"), "{error}");
+        assert_eq!(error.exit_code(), 2);
     }
 
     #[test]

@@ -58,6 +58,19 @@ impl Embedding {
         self.0.len()
     }
 
+    /// Its first `dimension` numbers, scaled to unit norm again: an embedding of its own where the model was trained for
+    /// that length. A length that it does not have is refused.
+    pub fn shortened(mut self, dimension: usize) -> Result<Self> {
+        if dimension > self.0.len() {
+            return Err(Error::invalid(format!(
+                "an embedding of {} dimensions cannot be cut to {dimension}",
+                self.0.len()
+            )));
+        }
+        self.0.truncate(dimension);
+        Self::normalize(self.0)
+    }
+
     /// Cosine similarity in [-1, 1]; fails when the dimensions differ.
     pub fn cosine(&self, other: &Self) -> Result<f32> {
         if self.0.len() != other.0.len() {

@@ -36,6 +36,12 @@ pub trait Embedder: Send + Sync {
     fn backend(&self) -> &str {
         "unknown"
     }
+
+    /// Lengths below its dimension to which its vectors may be cut, because it was trained so (Matryoshka representation
+    /// learning, Kusupati et al. 2022).
+    fn shorter_dimensions(&self) -> &[usize] {
+        &[]
+    }
 }
 
 /// Scores passages against a query by reading both together.

@@ -6,16 +6,17 @@ use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, EmbedderInfo, Em
 use anser_models::{GraphInputs, ModelFiles, ModelRole};
 
 use crate::backend::{Backend, Input, Session};
-use crate::onnx::OnnxBackend;
+use crate::choose::{Chosen, Measuring, PROBES};
+use crate::engines::Engines;
+use crate::measurements::Key;
 use crate::options::Sessions;
 use crate::panics::caught;
 use crate::pipeline;
-use crate::ragged::RaggedBackend;
 use crate::schedule::{Entry, RunLimit};
 use crate::source::{ModelSource, unfit};
 use crate::tokens::TextReader;
 use crate::worker::{MakeModel, Worker};
-use crate::{EmbedError, EmbedOptions, RuntimeLibrary};
+use crate::{EmbedError, EmbedOptions, EngineChoice, RuntimeLibrary};
 
 /// A text embedder that runs its model on threads of its own.
 pub struct TextEmbedder {
@@ -27,6 +28,8 @@ pub struct TextEmbedder {
     readers: usize,
     worker: Worker<Box<dyn Session>>,
     backend: String,
+    choice: EngineChoice,
+    shorter_dimensions: Vec<usize>,
 }
 
 impl TextEmbedder {
@@ -38,17 +41,27 @@ impl TextEmbedder {
         let source = ModelSource::new(files, ModelRole::Embedder, ROLE)?;
         let spec = &files.spec;
         let dimension = spec.dimension.ok_or_else(|| unfit(spec, ROLE, "dimension is missing".into()))?;
-        let (reader, _) = source.tokenizer()?;
-        let backend: Arc<dyn Backend> = match spec.graph {
-            Some(GraphInputs::Ragged) => Arc::new(RaggedBackend::load(files, &runtime.obtain()?)?),
-            None => {
-                let pooling = spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?;
-                Arc::new(OnnxBackend::load(&source, pooling, &runtime.obtain()?)?)
-            }
+        let pooling = match spec.graph {
+            Some(GraphInputs::Ragged) => None,
+            None => Some(spec.pooling.ok_or_else(|| unfit(spec, ROLE, "pooling is missing".into()))?),
         };
-        let sessions = Sessions::of(options.threads.min(backend.most_sessions()), backend.shares_weights());
-        let mut first = backend.session(sessions.threads_each)?;
-        check_dimension(first.as_mut(), &source, &reader, dimension)?;
+        let (reader, _) = source.tokenizer()?;
+        let engines = Engines { files, source: &source, pooling, runtime, options };
+        let session = |backend: &dyn Backend| {
+            let sessions = Sessions::of(options.threads, backend);
+            let mut session = backend.session(sessions.threads_each)?;
+            check_dimension(session.as_mut(), &source, &reader, dimension)?;
+            Ok(session)
+        };
+        let measuring = Measuring {
+            probes: &|| probes(&reader).map_err(|reason| source.bad_file(&source.tokenizer, reason)),
+            key: Key::new(files, options),
+            file: options.measurements.as_deref(),
+            session: &session,
+            failed: &|reason| EmbedError::Run { model: spec.name.clone(), reason },
+        };
+        let Chosen { backend, session: first, choice } = measuring.choose(&engines.candidates()?)?;
+        let sessions = Sessions::of(options.threads, backend.as_ref());
         let further = (1..sessions.count)
             .map(|_| {
                 let backend = Arc::clone(&backend);
@@ -70,9 +83,16 @@ impl TextEmbedder {
             passage_prefix: spec.passage_prefix.clone(),
             worker: Worker::spawn(&spec.name, options.queue, limit, first, further)?,
             backend: backend.name(),
+            choice,
+            shorter_dimensions: spec.dimensions.clone(),
             readers: options.readers(),
             reader,
         })
+    }
+
+    /// Which engine and number format run the model, and out of which they were chosen.
+    pub fn choice(&self) -> &EngineChoice {
+        &self.choice
     }
 
     fn embed_texts(
@@ -125,6 +145,10 @@ impl Embedder for TextEmbedder {
         &self.backend
     }
 
+    fn shorter_dimensions(&self) -> &[usize] {
+        &self.shorter_dimensions
+    }
+
     fn embed(
         &self,
         texts: &[String],
@@ -137,6 +161,12 @@ impl Embedder for TextEmbedder {
     fn count_tokens(&self, text: &str) -> anser_core::Result<usize> {
         Ok(self.reader.count(text).map_err(|reason| self.failed(reason))?)
     }
+}
+
+/// The texts to measure engines with, as the model reads them.
+fn probes(reader: &TextReader) -> Result<Vec<Input>, String> {
+    let read = |text: &&str| reader.read(text).map(|reading| Input { ids: reading.ids, text: (*text).to_owned() });
+    PROBES.iter().map(read).collect()
 }
 
 /// Embeds one word: a model with other inputs or outputs shows itself now, not at the first request.
@@ -156,5 +186,5 @@ fn check_dimension(
         ),
         Err(reason) => reason.clone(),
     };
-    Err(source.bad_file(&source.onnx, reason))
+    Err(source.bad_file(&source.weights, reason))
 }

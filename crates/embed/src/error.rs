@@ -106,6 +106,16 @@ pub enum EmbedError {
         /// The model.
         model: String,
     },
+    /// No engine of this program runs the model in the way that was asked for.
+    #[error("{model} cannot be run {wanted}: {reason}")]
+    NoEngine {
+        /// The model.
+        model: String,
+        /// What was asked for, such as "by the native engine in int8".
+        wanted: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// The device that should compute cannot be used, or failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
@@ -123,9 +133,11 @@ impl EmbedError {
     /// Whose fault it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::EmptyText { .. } | Self::EmptyQuery | Self::ZeroOption { .. } | Self::UnfitSpec { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::EmptyText { .. }
+            | Self::EmptyQuery
+            | Self::ZeroOption { .. }
+            | Self::UnfitSpec { .. }
+            | Self::NoEngine { .. } => ErrorKind::InvalidInput,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::RuntimeMissing { .. } | Self::RuntimeUnusable { .. } => ErrorKind::Unavailable,

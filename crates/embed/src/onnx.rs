@@ -30,7 +30,7 @@ impl OnnxBackend {
             Pooling::Mean => fastembed::Pooling::Mean,
             Pooling::LastToken => {
                 return Err(
-                    source.bad_file(&source.onnx, "it pools the last token, which ONNX graphs are not run with")
+                    source.bad_file(&source.weights, "it pools the last token, which ONNX graphs are not run with")
                 );
             }
         };
@@ -59,7 +59,7 @@ impl Backend for OnnxBackend {
         caught(|| TextEmbedding::try_new_from_user_defined(model, options))
             .and_then(|loaded| loaded.map_err(|e| e.to_string()))
             .map(|session| Box::new(OnnxSession(session)) as Box<dyn Session>)
-            .map_err(|reason| self.source.bad_file(&self.source.onnx, reason))
+            .map_err(|reason| self.source.bad_file(&self.source.weights, reason))
     }
 }
 

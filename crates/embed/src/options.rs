@@ -1,12 +1,15 @@
 //! What a caller may choose about a worker.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread;
 
 use anser_core::Device;
 
 use crate::EmbedError;
+use crate::backend::Backend;
 
 /// Which engine multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +22,36 @@ pub enum Engine {
     Candle,
 }
 
+impl Engine {
+    /// Every engine, in the order in which they are named to people.
+    pub const ALL: [Self; 3] = [Self::Native, Self::Onnx, Self::Candle];
+
+    /// The word for it in flags and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnx",
+            Self::Native => "native",
+            Self::Candle => "candle",
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    /// Reads its name.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|known| known.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no engine; use native, onnx or candle"))
+    }
+}
+
 /// Number format of the products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumberFormat {
@@ -28,6 +61,36 @@ pub enum NumberFormat {
     Bf16,
     /// 8-bit integers with scales.
     Int8,
+}
+
+impl NumberFormat {
+    /// Every format, the most exact first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// The word for it in flags and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+}
+
+impl fmt::Display for NumberFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for NumberFormat {
+    type Err = String;
+
+    /// Reads its name.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|known| known.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no number format; use f32, bf16 or int8"))
+    }
 }
 
 /// How a worker runs its model.
@@ -71,6 +134,13 @@ impl Default for EmbedOptions {
 const THREADS_PER_READER: usize = 8;
 
 impl EmbedOptions {
+    /// The engine, format and device asked for, in words.
+    pub(crate) fn wanted(&self) -> String {
+        let engine = self.engine.map_or_else(|| "by any engine".to_owned(), |engine| format!("by the engine {engine}"));
+        let format = self.format.map_or_else(String::new, |format| format!(" in {format}"));
+        format!("{engine}{format} on {}", self.device)
+    }
+
     /// Threads that tokenise a large request.
     pub(crate) fn readers(&self) -> usize {
         self.threads.div_ceil(THREADS_PER_READER)
@@ -102,10 +172,20 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// One for each thread where they share the weights. Copies are four at most, and threads beyond are shared out evenly.
-    pub(crate) fn of(threads: usize, share_weights: bool) -> Self {
-        let most = if share_weights { usize::MAX } else { MAX_COPIES };
-        let count = threads.clamp(1, most);
+    /// As many as `backend` can use: one for each thread where they share the weights.
+    pub(crate) fn of(threads: usize, backend: &dyn Backend) -> Self {
+        let copies = if backend.shares_weights() { usize::MAX } else { MAX_COPIES };
+        Self::shared_out(threads.min(backend.most_sessions()), copies)
+    }
+
+    /// Where each session is a copy of the model.
+    pub(crate) fn copies(threads: usize) -> Self {
+        Self::shared_out(threads, MAX_COPIES)
+    }
+
+    /// Threads beyond `most` sessions are shared out evenly.
+    fn shared_out(threads: usize, most: usize) -> Self {
+        let count = threads.clamp(1, most.max(1));
         Self { count, threads_each: (threads / count).max(1) }
     }
 }
@@ -126,14 +206,22 @@ mod tests {
     }
 
     #[test]
+    fn engines_and_formats_are_read_by_their_names_only() {
+        assert!(Engine::ALL.into_iter().all(|engine| engine.to_string().parse() == Ok(engine)));
+        assert!(NumberFormat::ALL.into_iter().all(|format| format.to_string().parse() == Ok(format)));
+        assert!("ONNX".parse::<Engine>().unwrap_err().contains("native, onnx or candle"));
+        assert!("fp16".parse::<NumberFormat>().unwrap_err().contains("f32, bf16 or int8"));
+    }
+
+    #[test]
     fn threads_become_copies_first_and_are_never_exceeded() {
-        assert_eq!(Sessions::of(1, false), Sessions { count: 1, threads_each: 1 });
-        assert_eq!(Sessions::of(2, false), Sessions { count: 2, threads_each: 1 });
-        assert_eq!(Sessions::of(16, false), Sessions { count: 4, threads_each: 4 });
-        assert_eq!(Sessions::of(16, true), Sessions { count: 16, threads_each: 1 });
+        assert_eq!(Sessions::copies(1), Sessions { count: 1, threads_each: 1 });
+        assert_eq!(Sessions::copies(2), Sessions { count: 2, threads_each: 1 });
+        assert_eq!(Sessions::copies(16), Sessions { count: 4, threads_each: 4 });
+        assert_eq!(Sessions::shared_out(16, usize::MAX), Sessions { count: 16, threads_each: 1 });
         for threads in 1..200 {
-            for share_weights in [false, true] {
-                let sessions = Sessions::of(threads, share_weights);
+            for most in [1, MAX_COPIES, usize::MAX] {
+                let sessions = Sessions::shared_out(threads, most);
                 assert!(sessions.count * sessions.threads_each <= threads);
             }
         }

@@ -34,7 +34,7 @@ impl OnnxReranker {
         let source = ModelSource::new(files, ModelRole::Reranker, "a reranker")?;
         let environment = runtime::environment(runtime)?;
         let (reader, tokenizer) = source.tokenizer()?;
-        let sessions = Sessions::of(options.threads, false);
+        let sessions = Sessions::copies(options.threads);
         let parts =
             Arc::new(Parts { onnx: source.onnx()?, tokenizer, threads: sessions.threads_each, environment, source });
         let mut model = parts.load()?;
@@ -111,7 +111,7 @@ impl Parts {
         caught(|| TextRerank::try_new_from_user_defined(model, options))
             .and_then(|loaded| loaded.map_err(|e| e.to_string()))
             .map(CrossEncoder)
-            .map_err(|reason| self.source.bad_file(&self.source.onnx, reason))
+            .map_err(|reason| self.source.bad_file(&self.source.weights, reason))
     }
 
     /// Scores one pair: a graph with other inputs or outputs shows itself now, not at the first request.
@@ -119,7 +119,7 @@ impl Parts {
         let pair = Pair { query: "word".into(), passage: "word".to_owned() };
         match caught(|| model.run(&[pair])).and_then(|scores| scores) {
             Ok(_) => Ok(()),
-            Err(reason) => Err(self.source.bad_file(&self.source.onnx, reason)),
+            Err(reason) => Err(self.source.bad_file(&self.source.weights, reason)),
         }
     }
 }

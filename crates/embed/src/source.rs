@@ -9,13 +9,18 @@ use fastembed::TokenizerFiles;
 use crate::EmbedError;
 use crate::tokens::TextReader;
 
-/// A BERT-family model on disk: its graph and its tokenizer.
+/// Name of the ONNX graph in a model's folder.
+const GRAPH: &str = "model.onnx";
+
+/// A model on disk: its weights and its tokenizer.
 #[derive(Debug, Clone)]
 pub(crate) struct ModelSource {
     /// Name in the catalogue.
     pub(crate) name: String,
-    /// The ONNX graph.
-    pub(crate) onnx: PathBuf,
+    /// The file that holds the weights, for messages about all of the model.
+    pub(crate) weights: PathBuf,
+    /// The ONNX graph, when there is one.
+    onnx: Option<PathBuf>,
     /// The tokenizer, in the `tokenizers` library's JSON.
     pub(crate) tokenizer: PathBuf,
     /// Tokens read of one text, special tokens included.
@@ -32,7 +37,11 @@ impl ModelSource {
         let max_tokens = spec.max_tokens.filter(|max| *max >= 8);
         Ok(Self {
             name: spec.name.clone(),
-            onnx: files.path("model.onnx")?,
+            weights: match spec.files.iter().find(|file| file.name.ends_with(".safetensors")) {
+                Some(file) => files.path(&file.name)?,
+                None => files.path(GRAPH)?,
+            },
+            onnx: files.path(GRAPH).ok(),
             tokenizer: files.path("tokenizer.json")?,
             max_tokens: max_tokens.ok_or_else(|| unfit(spec, title, "max_tokens is missing or below 8".into()))?,
         })
@@ -58,9 +67,23 @@ impl ModelSource {
         Ok((reader, files))
     }
 
+    /// Whether it can run on ONNX Runtime.
+    pub(crate) fn has_graph(&self) -> bool {
+        self.onnx.is_some()
+    }
+
+    /// Where the ONNX graph lies.
+    pub(crate) fn graph(&self) -> Result<&Path, EmbedError> {
+        self.onnx.as_deref().ok_or_else(|| EmbedError::NoEngine {
+            model: self.name.clone(),
+            wanted: "by ONNX Runtime".to_owned(),
+            reason: format!("it has no {GRAPH}; use another engine, or convert the model"),
+        })
+    }
+
     /// The graph's bytes.
     pub(crate) fn onnx(&self) -> Result<Vec<u8>, EmbedError> {
-        read(&self.onnx)
+        read(self.graph()?)
     }
 
     /// `path` is not what it should be.

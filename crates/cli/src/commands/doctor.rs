@@ -68,6 +68,7 @@ impl DoctorArgs {
         let mut checks = vec![data_folder(settings), disk(&settings.data_dir), memory(), processor(settings)];
         checks.extend(collections(settings));
         checks.extend(models(settings)?);
+        checks.push(engine(settings));
         checks.push(runtime(settings));
         checks.push(pip(settings));
         if terminal.is_json() {
@@ -195,6 +196,22 @@ fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {
         });
     }
     Ok(checks)
+}
+
+/// What runs the embedder, and why.
+fn engine(settings: &Settings) -> Check {
+    let asked = [settings.embed_engine.map(|e| e.to_string()), settings.embed_format.map(|f| f.to_string())];
+    let asked: Vec<String> = asked.into_iter().flatten().collect();
+    let measured = compose::measured_engines(settings, &settings.embedder);
+    let found = match measured {
+        Some(choice) => {
+            let figures: Vec<String> = choice.measured.iter().map(ToString::to_string).collect();
+            format!("{}, the fastest correct one of {}", choice.backend, figures.join(", "))
+        }
+        None if asked.is_empty() => "measured when the embedder is first used, unless only one can run it".to_owned(),
+        None => format!("{}, as asked for", asked.join(" ")),
+    };
+    Check::ok("embedding engine", found)
 }
 
 /// Loads the runtime library as the models would, without downloading it.

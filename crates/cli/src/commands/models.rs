@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anser_models::{
-    ConvertTarget, EmbedderSettings, GraphFormat, ModelFiles, ModelSpec, ModelStatus, ModelStore, Pooling,
+    ConvertTarget, EmbedderSettings, GraphFormat, ModelFiles, ModelRole, ModelSpec, ModelStatus, ModelStore, Pooling,
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -126,7 +126,7 @@ impl ModelsCommand {
     pub(crate) fn run(&self, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
         let store = compose::model_store(settings);
         match self {
-            Self::List => list(&store, terminal),
+            Self::List => list(&store, settings, terminal),
             Self::Pull { names } => pull(names, &store, settings, terminal),
             Self::Add(args) => add(args, &store, terminal),
             Self::Convert(args) => convert(args, &store, terminal),
@@ -239,7 +239,7 @@ fn convert(args: &ConvertArgs, store: &ModelStore, terminal: &Terminal) -> Resul
     terminal.line(format!("next: anser --embedder {out} ingest FILE"))
 }
 
-fn list(store: &ModelStore, terminal: &Terminal) -> Result<(), Failure> {
+fn list(store: &ModelStore, settings: &Settings, terminal: &Terminal) -> Result<(), Failure> {
     let mut listed = Vec::new();
     for spec in store.catalogue().models() {
         let (state, path) = match store.status(&spec.name)? {
@@ -251,9 +251,11 @@ fn list(store: &ModelStore, terminal: &Terminal) -> Result<(), Failure> {
     }
     if terminal.is_json() {
         let models = listed.iter().map(|(spec, state, path)| {
+            let embeds = spec.role == ModelRole::Embedder && path.is_some();
             json!({
                 "name": spec.name, "role": format!("{:?}", spec.role).to_lowercase(), "licence": spec.licence,
                 "dimension": spec.dimension, "max_tokens": spec.max_tokens, "state": state, "path": path,
+                "engine": embeds.then(|| compose::measured_engines(settings, &spec.name)).flatten(),
             })
         });
         return terminal.json(&models.collect::<Vec<_>>());

@@ -83,6 +83,14 @@ impl CandleBackend {
         Ok(Self { encoder: Arc::new(encoder), device, format })
     }
 
+    /// Engine, format and, when it is not the processor, device.
+    pub(crate) fn title(format: NumberFormat, device: Device) -> String {
+        match device {
+            Device::Cpu => format!("candle {format}"),
+            device => format!("candle {format} on {device}"),
+        }
+    }
+
     fn room(&self) -> Room {
         // A GPU is idle until thousands of rows are in one product; a processor's caches hold few.
         let tokens = if self.device.is_cpu() { 1024 } else { 65_536 };
@@ -105,15 +113,7 @@ fn weight_files(files: &ModelFiles) -> Vec<PathBuf> {
 
 impl Backend for CandleBackend {
     fn name(&self) -> String {
-        let format = match self.format {
-            NumberFormat::F32 => "f32",
-            NumberFormat::Bf16 => "bf16",
-            NumberFormat::Int8 => "int8",
-        };
-        match self.device {
-            Device::Cpu => format!("candle {format}"),
-            device => format!("candle {format} on {device}"),
-        }
+        Self::title(self.format, self.device)
     }
 
     fn batching(&self) -> Batching {

@@ -58,12 +58,7 @@ impl NativeBackend {
 
 impl Backend for NativeBackend {
     fn name(&self) -> String {
-        let format = match self.format {
-            NumberFormat::F32 => "f32",
-            NumberFormat::Bf16 => "bf16",
-            NumberFormat::Int8 => "int8",
-        };
-        format!("native {format}")
+        format!("native {}", self.format)
     }
 
     fn batching(&self) -> Batching {

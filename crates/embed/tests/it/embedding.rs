@@ -3,17 +3,9 @@
 use std::thread;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, Embedding, ErrorKind};
-use anser_embed::{EmbedOptions, TextEmbedder};
+use anser_embed::{EmbedOptions, Engine, TextEmbedder};
 
-use crate::models::{embed, embedder, models, options, strings};
-
-/// Texts of very different lengths, also without a Latin letter in them.
-fn mixed_texts() -> Vec<String> {
-    let sentence = "The beans were roasted three days before they arrived and smell of chocolate and oranges. ";
-    let mut texts: Vec<String> = (1..24).map(|n| sentence.repeat(n).chars().take(n * n * 5).collect()).collect();
-    texts.extend(strings(&["狗粮很好吃", "😀", "?", "a", "Ünïcödé ÀÉ", "1 2 3\n\n\t4"]));
-    texts
-}
+use crate::models::{embed, embedder, mixed_texts, models, onnx, options, strings};
 
 fn cosine(a: &Embedding, b: &Embedding) -> f32 {
     a.cosine(b).unwrap()
@@ -39,12 +31,13 @@ fn related_texts_are_nearer_than_unrelated_ones() {
 }
 
 #[test]
-fn vectors_agree_with_an_independent_implementation() {
+fn vectors_of_onnx_runtime_agree_with_an_independent_implementation() {
     // The first numbers that Python's onnxruntime and tokenizers give for the same files, after normalising.
     let passage = [-0.024_497, -0.043_509, 0.002_888, 0.013_88, -0.019_109, 0.023_553, 0.036_86, 0.027_033];
     let query = [-0.050_269, -0.088_294, -0.032_696, -0.004_154, 0.031_951, 0.009_456, -0.010_037, 0.017_365];
-    let got_passage = embed(&["The dog loves this food."], EmbedPurpose::Passage).remove(0);
-    let got_query = embed(&["good dog food"], EmbedPurpose::Query).remove(0);
+    let embed = |text: &str, purpose| onnx().embed(&strings(&[text]), purpose, &CancelToken::new()).unwrap().remove(0);
+    let got_passage = embed("The dog loves this food.", EmbedPurpose::Passage);
+    let got_query = embed("good dog food", EmbedPurpose::Query);
     assert_eq!((got_passage.tokens, got_query.tokens), (8, 13));
     // Int8 kernels round differently on different processors.
     for (got, expected) in [(&got_passage, passage), (&got_query, query)] {
@@ -105,12 +98,13 @@ fn a_text_gives_the_same_vector_whatever_it_is_embedded_with() {
 }
 
 #[test]
-fn larger_runs_move_the_vectors_of_an_int8_model_only_a_little() {
-    let options = EmbedOptions { batch_tokens: Some(1024), ..options() };
+fn larger_runs_of_onnx_runtime_move_the_vectors_of_an_int8_model_only_a_little() {
+    let options = EmbedOptions { batch_tokens: Some(1024), engine: Some(Engine::Onnx), ..options() };
     let batching = TextEmbedder::load(&models().embedder, &models().runtime, &options).unwrap();
     let texts = mixed_texts();
     let together = batching.embed(&texts, EmbedPurpose::Passage, &CancelToken::new()).unwrap();
-    for ((text, alone), batched) in texts.iter().zip(embed(&texts, EmbedPurpose::Passage)).zip(together) {
+    let alone = onnx().embed(&texts, EmbedPurpose::Passage, &CancelToken::new()).unwrap();
+    for ((text, alone), batched) in texts.iter().zip(alone).zip(together) {
         let agreement = cosine(&alone.embedding, &batched.embedding);
         assert!(agreement > 0.97, "{agreement} {text}");
         assert_eq!((alone.tokens, alone.truncated), (batched.tokens, batched.truncated));

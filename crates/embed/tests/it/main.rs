@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests end the test that called them")]
 
 mod embedding;
+mod engines;
 mod loading;
 mod models;
 mod reference;

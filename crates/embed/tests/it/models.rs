@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, ErrorKind, NoProgress};
-use anser_embed::{EmbedOptions, OnnxReranker, TextEmbedder, load_runtime};
+use anser_embed::{EmbedOptions, Engine, OnnxReranker, TextEmbedder, load_runtime};
 use anser_models::{DEFAULT_EMBEDDER, DEFAULT_RERANKER, ModelFiles, ModelStore, ModelStoreOptions};
 
 /// Verified models on disk and a loaded runtime.
@@ -47,26 +47,37 @@ fn refuse_wrong_runtimes(embedder: &ModelFiles) {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("libonnxruntime.so");
     fs::write(&text, "not a library").unwrap();
+    let onnx = EmbedOptions { engine: Some(Engine::Onnx), ..options() };
     for (wrong, complaint) in [
         (folder.path().join("missing.so"), "there is no ONNX Runtime library at"),
         (folder.path().to_path_buf(), "there is no ONNX Runtime library at"),
         (text, "cannot be used as the ONNX Runtime library"),
     ] {
-        let error = TextEmbedder::load(embedder, &wrong, &options()).map(|_| ()).unwrap_err();
+        let error = TextEmbedder::load(embedder, &wrong, &onnx).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.to_string().contains(complaint), "{error}");
         assert!(error.to_string().contains(&*folder.path().canonicalize().unwrap().to_string_lossy()), "{error}");
     }
 }
 
+/// Two threads; engines are measured once for all tests.
 pub(crate) fn options() -> EmbedOptions {
-    EmbedOptions { threads: 2, ..EmbedOptions::default() }
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap());
+    EmbedOptions { threads: 2, measurements: Some(folder.path().join("engines.json")), ..EmbedOptions::default() }
 }
 
 /// One embedder for all tests that only use it.
 pub(crate) fn embedder() -> &'static TextEmbedder {
     static EMBEDDER: OnceLock<TextEmbedder> = OnceLock::new();
     EMBEDDER.get_or_init(|| TextEmbedder::load(&models().embedder, &models().runtime, &options()).unwrap())
+}
+
+/// The same model on ONNX Runtime.
+pub(crate) fn onnx() -> &'static TextEmbedder {
+    static EMBEDDER: OnceLock<TextEmbedder> = OnceLock::new();
+    let options = EmbedOptions { engine: Some(Engine::Onnx), ..options() };
+    EMBEDDER.get_or_init(|| TextEmbedder::load(&models().embedder, &models().runtime, &options).unwrap())
 }
 
 /// One reranker for all tests that only use it.
@@ -81,4 +92,12 @@ pub(crate) fn strings<T: AsRef<str>>(texts: &[T]) -> Vec<String> {
 
 pub(crate) fn embed<T: AsRef<str>>(texts: &[T], purpose: EmbedPurpose) -> Vec<Embedded> {
     embedder().embed(&strings(texts), purpose, &CancelToken::new()).unwrap()
+}
+
+/// Texts of very different lengths, also without a Latin letter in them.
+pub(crate) fn mixed_texts() -> Vec<String> {
+    let sentence = "The beans were roasted three days before they arrived and smell of chocolate and oranges. ";
+    let mut texts: Vec<String> = (1..24).map(|n| sentence.repeat(n).chars().take(n * n * 5).collect()).collect();
+    texts.extend(strings(&["狗粮很好吃", "😀", "?", "a", "Ünïcödé ÀÉ", "1 2 3\n\n\t4"]));
+    texts
 }

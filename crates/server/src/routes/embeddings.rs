@@ -1,5 +1,6 @@
 //! `POST /v1/embeddings`.
 
+use anser_core::Embedded;
 use anser_engine::ServedRole;
 use axum::Json;
 
@@ -18,11 +19,15 @@ pub(crate) async fn create(
         models::require(work.engine(), &request.model, ServedRole::Embedder)?;
         let texts = request.texts()?;
         let embedder = work.engine().models().embedder()?;
-        check_dimensions(request.dimensions, embedder.info().dimension)?;
-        let vectors = embedder.embed(&texts, request.purpose(), &work.cancel)?;
+        let cut = shorter(request.dimensions, embedder.info().dimension, embedder.shorter_dimensions())?;
+        let mut vectors = embedder.embed(&texts, request.purpose(), &work.cancel)?;
         if vectors.len() != texts.len() {
             let message = format!("the embedder returned {} vectors for {} texts", vectors.len(), texts.len());
             return Err(anser_core::Error::internal(message).into());
+        }
+        if let Some(dimension) = cut {
+            let shortened = |one: Embedded| Ok(Embedded { embedding: one.embedding.shortened(dimension)?, ..one });
+            vectors = vectors.into_iter().map(shortened).collect::<anser_core::Result<_>>()?;
         }
         let format = request.format();
         let reply = EmbeddingsReply::new(request.model, vectors, format);
@@ -32,13 +37,22 @@ pub(crate) async fn create(
     Ok(Json(reply.await?))
 }
 
-/// Cutting a vector is only right for models trained for it, and none of the served ones is.
-fn check_dimensions(wanted: Option<u64>, native: usize) -> ApiResult<()> {
-    match wanted {
-        Some(wanted) if wanted != native as u64 => Err(ApiError::invalid(
-            "dimensions",
-            format!("dimensions is {wanted}, but this model's vectors have {native}; leave dimensions out"),
-        )),
-        _ => Ok(()),
+/// The length to cut vectors to, if they are to be cut. That is only right for models trained for it.
+fn shorter(wanted: Option<u64>, whole: usize, allowed: &[usize]) -> ApiResult<Option<usize>> {
+    let Some(wanted) = wanted else { return Ok(None) };
+    let length = usize::try_from(wanted).unwrap_or(usize::MAX);
+    if length == whole {
+        return Ok(None);
     }
+    if allowed.contains(&length) {
+        return Ok(Some(length));
+    }
+    let advice = match allowed {
+        [] => format!("this model's vectors have {whole} and mean nothing when they are cut; leave dimensions out"),
+        _ => {
+            let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+            format!("this model's vectors have {whole} and may be cut to {}; choose one of these", allowed.join(", "))
+        }
+    };
+    Err(ApiError::invalid("dimensions", format!("dimensions is {wanted}, but {advice}")))
 }

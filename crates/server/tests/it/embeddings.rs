@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::fake::DIMENSION;
+use crate::support::fake::{DIMENSION, SHORTER_DIMENSIONS};
 use crate::support::{CHAT, EMBEDDER, Service};
 
 fn request(input: &Value) -> Value {
@@ -106,6 +106,28 @@ async fn parameters_are_checked_and_unknown_ones_tolerated() {
     assert_eq!(service.post("/v1/embeddings", &body).await.status, 200);
     assert_eq!(service.post("/v1/embeddings", &json!({"model": EMBEDDER})).await.bad_param(), "input");
     assert_eq!(service.post("/v1/embeddings", &json!({"input": "a"})).await.bad_param(), "model");
+}
+
+#[tokio::test]
+async fn vectors_are_cut_to_lengths_that_the_model_was_trained_for_only() {
+    let service = Service::new();
+    let with = async |dimensions: usize| {
+        let body = json!({"model": EMBEDDER, "input": "a text of a few words", "dimensions": dimensions});
+        service.post("/v1/embeddings", &body).await
+    };
+    let whole = floats(&with(DIMENSION).await.json()["data"][0]);
+    assert_eq!(whole.len(), DIMENSION);
+    for dimension in SHORTER_DIMENSIONS {
+        let cut = floats(&with(dimension).await.json()["data"][0]);
+        let norm = whole[..dimension].iter().map(|value| value * value).sum::<f32>().sqrt();
+        assert_eq!(cut.len(), dimension);
+        assert!(cut.iter().zip(&whole).all(|(cut, whole)| (cut - whole / norm).abs() < 1e-6), "{cut:?} {whole:?}");
+    }
+    for dimension in [0, 8, DIMENSION + 1] {
+        let (param, _, message) = with(dimension).await.failure(400);
+        assert_eq!(param.as_deref(), Some("dimensions"));
+        assert!(message.contains("may be cut to 12, 16"), "{message}");
+    }
 }
 
 #[tokio::test]

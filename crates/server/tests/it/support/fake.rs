@@ -160,6 +160,9 @@ fn words(text: &str) -> impl Iterator<Item = String> {
     text.split(|c: char| !c.is_alphanumeric()).filter(|word| word.len() > 2).map(str::to_lowercase)
 }
 
+/// Lengths to which its vectors may be cut.
+pub(crate) const SHORTER_DIMENSIONS: [usize; 2] = [12, 16];
+
 struct FakeEmbedder {
     fake: Fake,
     info: EmbedderInfo,
@@ -192,6 +195,10 @@ impl Embedder for FakeEmbedder {
 
     fn count_tokens(&self, text: &str) -> Result<usize> {
         Ok(text.split_whitespace().count())
+    }
+
+    fn shorter_dimensions(&self) -> &[usize] {
+        &SHORTER_DIMENSIONS
     }
 }
 
