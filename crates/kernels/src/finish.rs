@@ -2,6 +2,7 @@
 
 use crate::element::{Element, RowsMut, WeightFormat};
 use crate::epilogue::Epilogue;
+use crate::instructions::{InstructionSet, Kernel};
 use crate::packed::{PANEL, VECTORS};
 use crate::simd::Simd;
 use crate::unary::Unary;
@@ -34,6 +35,7 @@ pub(crate) struct Finish<'a> {
     columns: usize,
     bias: Option<&'a [f32]>,
     activation: Option<Unary>,
+    instructions: InstructionSet,
 }
 
 /// A place in the result: some columns of a row and of those below.
@@ -66,7 +68,13 @@ impl<'a> Finish<'a> {
             columns: y.columns,
             bias: epilogue.bias,
             activation: epilogue.activation,
+            instructions: InstructionSet::best(),
         }
+    }
+
+    /// The same, with these instructions.
+    pub(crate) fn with_instructions(self, instructions: InstructionSet) -> Self {
+        Self { instructions, ..self }
     }
 
     /// Rows of the result.
@@ -133,22 +141,11 @@ impl<'a> Finish<'a> {
     /// Applies the activation to `rows` rows of sums that [`Self::take`] left, if there is one, and writes them.
     ///
     /// # Safety
-    /// As for [`Self::take`].
+    /// The rows at this place lie inside the result.
     #[inline(always)]
-    pub(crate) unsafe fn activate<S: Simd>(&self, rows: usize, place: Place, waiting: &mut Waiting) {
-        let Some(activation) = self.activation else { return };
-        let vectors = place.columns.min(VECTORS * S::LANES).div_ceil(S::LANES);
-        let coarse = matches!(self.target, Target::Bf16(_));
-        // SAFETY: the caller promises that rows and columns lie in the result.
-        unsafe {
-            for (index, waiting) in waiting.iter().enumerate().take(rows) {
-                let first = (place.row + index) * self.stride + place.column;
-                for vector in 0..vectors {
-                    let sum = S::load(waiting.as_ptr().add(vector * S::LANES));
-                    let value = activation.apply::<S>(sum, coarse);
-                    self.write::<S>(first + vector * S::LANES, value, kept::<S>(place, vector));
-                }
-            }
+    pub(crate) unsafe fn activate(&self, rows: usize, place: Place, waiting: &Waiting) {
+        if let Some(activation) = self.activation {
+            self.instructions.run(Activate { finish: self, activation, rows, place, waiting });
         }
     }
 
@@ -187,4 +184,38 @@ fn kept<S: Simd>(place: Place, vector: usize) -> usize {
 unsafe fn some<S: Simd>(from: *const f32, count: usize) -> S::Floats {
     // SAFETY: passed on from the caller.
     unsafe { if count == S::LANES { S::load(from) } else { S::load_some(from, count) } }
+}
+
+/// Sums on their way through an activation. A kernel of its own: its constants would take registers from the tiles.
+struct Activate<'a> {
+    finish: &'a Finish<'a>,
+    activation: Unary,
+    rows: usize,
+    place: Place,
+    waiting: &'a Waiting,
+}
+
+#[expect(unsafe_code, reason = "vector stores through pointers into the result; whoever made it promises their extent")]
+impl Kernel for Activate<'_> {
+    type Output = ();
+    const BRAIN_FLOATS: bool = true;
+    const BYTES: bool = false;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { finish, activation, rows, place, waiting } = self;
+        let vectors = place.columns.min(VECTORS * S::LANES).div_ceil(S::LANES);
+        let coarse = matches!(finish.target, Target::Bf16(_));
+        // SAFETY: the tile that left the sums lies in the result.
+        unsafe {
+            for (index, waiting) in waiting.iter().enumerate().take(rows) {
+                let first = (place.row + index) * finish.stride + place.column;
+                for vector in 0..vectors {
+                    let sum = S::load(waiting.as_ptr().add(vector * S::LANES));
+                    let value = activation.apply::<S>(sum, coarse);
+                    finish.write::<S>(first + vector * S::LANES, value, kept::<S>(place, vector));
+                }
+            }
+        }
+    }
 }

@@ -157,7 +157,9 @@ impl InstructionSet {
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512Bf16 if K::BRAIN_FLOATS => avx512_bf16(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512Vnni | Level::Avx512Bf16 if K::BYTES => avx512_vnni(kernel),
+                Level::Avx512Bf16 if K::BYTES => avx512_vnni_bf16(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512Vnni if K::BYTES => avx512_vnni(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => avx512(kernel),
                 #[cfg(target_arch = "aarch64")]
@@ -228,6 +230,9 @@ macro_rules! runner {
     ($name:ident, $features:literal, $simd:ty) => {
         /// # Safety
         /// The processor has these instructions.
+        // Never inlined: kernels that call one another are compiled apart, so that the constants of one do not take the
+        // registers of the other.
+        #[inline(never)]
         #[target_feature(enable = $features)]
         #[expect(unsafe_code, reason = "a function compiled for more instructions than the target's baseline")]
         unsafe fn $name<K: Kernel>(kernel: K) -> K::Output {
@@ -245,6 +250,8 @@ runner!(avx2_vnni, "avx2,fma,avxvnni", Avx2<true>);
 runner!(avx512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", Avx512<false, false>);
 #[cfg(target_arch = "x86_64")]
 runner!(avx512_vnni, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma", Avx512<true, false>);
+#[cfg(target_arch = "x86_64")]
+runner!(avx512_vnni_bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma", Avx512<true, true>);
 #[cfg(target_arch = "x86_64")]
 runner!(avx512_bf16, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma", Avx512<false, true>);
 #[cfg(target_arch = "aarch64")]

@@ -213,7 +213,7 @@ impl Part<'_> {
             assert!(fits && second.rows == x.rows && second.columns <= weights.k, "a low-rank product does not fit");
             weights.term(second, panel, 0)
         });
-        multiply(matrix.instructions, matrix.format, [first, second], finish);
+        multiply(matrix.instructions, matrix.format, [first, second], finish.with_instructions(matrix.instructions));
     }
 }
 

@@ -70,7 +70,7 @@ impl<const BRAIN: bool> Product<'_, BRAIN> {
                     8 if S::ROWS >= 8 => self.tile::<S, 8, NV>(place, waiting),
                     _ => {}
                 }
-                self.finish.activate::<S>(rows, place, waiting);
+                self.finish.activate(rows, place, waiting);
             }
             place.row += rows;
         }

@@ -151,7 +151,7 @@ impl QuantisedMatrix {
 
     // Not generic, so that the kernels are compiled here and not in the crates that call them.
     fn finished(&self, x: &QuantisedRows, finish: Finish<'_>) {
-        self.instructions.run(Product { x, matrix: self, finish });
+        self.instructions.run(Product { x, matrix: self, finish: finish.with_instructions(self.instructions) });
     }
 
     /// Groups of a row.

@@ -52,7 +52,7 @@ impl Product<'_> {
                     8 if S::BYTE_ROWS >= 8 => self.tile::<S, 8, NV>(place, waiting),
                     _ => {}
                 }
-                self.finish.activate::<S>(rows, place, waiting);
+                self.finish.activate(rows, place, waiting);
             }
             place.row += rows;
         }
@@ -98,11 +98,14 @@ impl Product<'_> {
             let column_sums: [S::Integers; NV] = std::array::from_fn(|vector| {
                 S::load_integers(matrix.sums.as_ptr().add(of_columns + vector * S::LANES))
             });
-            let mut products: [[S::Integers; NV]; MR] = std::array::from_fn(|row| {
+            let mut products = [column_sums; MR];
+            for (row, products) in products.iter_mut().enumerate() {
                 let zero = *x.zeros.as_ptr().add(of_rows + row * groups);
                 let zero = S::splat_integer(if S::CENTRED_BYTES { 128 - zero } else { -zero });
-                column_sums.map(|sum| S::multiply_integers(zero, sum))
-            });
+                for product in products {
+                    *product = S::multiply_integers(zero, *product);
+                }
+            }
             for step in 0..count {
                 let line = lines.add(step * PANEL);
                 let weights: [S::Integers; NV] =
