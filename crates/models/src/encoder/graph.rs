@@ -1,14 +1,16 @@
 //! An encoder's tensors in an ONNX graph. Exports keep the names of tables, biases and norms; the weights of products lose
 //! theirs, are transposed and often quantised, and are found from their biases through the nodes between the two.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use crate::encoder::Dense;
 use crate::encoder::assemble::NamedTensors;
+use crate::encoder::names::prefix;
+use crate::encoder::walk::walk;
+use crate::encoder::{Dense, EncoderConfig};
 use crate::onnx::{GraphProto, ModelProto, NodeProto, TensorProto, shown};
 
 /// What quantisers put behind the name of a tensor that they replace.
-const QUANTISED: &str = "_quantized";
+pub(crate) const QUANTISED: &str = "_quantized";
 /// Nodes followed from a name to its constant at most: a chain of copies is short, a ring has no end.
 const LONGEST_CHAIN: usize = 8;
 
@@ -17,6 +19,17 @@ pub(crate) struct GraphTensors<'a> {
     constants: HashMap<&'a str, &'a TensorProto>,
     makers: HashMap<&'a str, &'a NodeProto>,
     readers: HashMap<&'a str, Vec<&'a NodeProto>>,
+    /// Where the graph has lost its names: what a walk along its nodes found.
+    found: Found<'a>,
+}
+
+/// Tensors by the names that they should have.
+#[derive(Default)]
+pub(crate) struct Found<'a> {
+    /// Tables, biases and norms.
+    pub(crate) tensors: HashMap<String, &'a str>,
+    /// The nodes that add the biases of products.
+    pub(crate) products: HashMap<String, &'a NodeProto>,
 }
 
 /// A constant matrix, row-major.
@@ -38,7 +51,7 @@ impl Matrix {
 }
 
 impl<'a> GraphTensors<'a> {
-    pub(crate) fn new(model: &'a ModelProto) -> Self {
+    pub(crate) fn new(model: &'a ModelProto, config: &EncoderConfig) -> Self {
         static EMPTY: GraphProto = GraphProto {
             node: Vec::new(),
             name: String::new(),
@@ -65,11 +78,22 @@ impl<'a> GraphTensors<'a> {
                 readers.entry(name).or_default().push(node);
             }
         }
-        Self { constants, makers, readers }
+        let mut tensors = Self { constants, makers, readers, found: Found::default() };
+        if prefix(NamedTensors::names(&tensors).iter().map(String::as_str)).is_err()
+            && let Some(found) = walk(&tensors, &graph.node, config)
+        {
+            tensors.found = found;
+        }
+        tensors
+    }
+
+    /// The name in the graph of the tensor that should be called `name`.
+    fn own<'n>(&'n self, name: &'n str) -> &'n str {
+        self.found.tensors.get(name).copied().unwrap_or(name)
     }
 
     /// The constant called `name`, seen through the copies that exporters make of equal tensors.
-    fn constant(&self, name: &str) -> Option<&'a TensorProto> {
+    pub(crate) fn constant(&self, name: &str) -> Option<&'a TensorProto> {
         let mut name = name;
         for _ in 0..LONGEST_CHAIN {
             if let Some(tensor) = self.constants.get(name) {
@@ -80,8 +104,13 @@ impl<'a> GraphTensors<'a> {
         None
     }
 
+    /// The node that makes `name`.
+    pub(crate) fn maker(&self, name: &str) -> Option<&'a NodeProto> {
+        self.makers.get(name).copied()
+    }
+
     /// The node that makes `name`, if it is one of these operators.
-    fn made_by(&self, name: &str, operators: &[&str]) -> Option<&'a NodeProto> {
+    pub(crate) fn made_by(&self, name: &str, operators: &[&str]) -> Option<&'a NodeProto> {
         self.makers.get(name).copied().filter(|node| operators.contains(&node.op_type.as_str()))
     }
 
@@ -130,36 +159,55 @@ impl<'a> GraphTensors<'a> {
         Err(format!("multiplies with {}, which is no constant matrix", shown(name)))
     }
 
-    /// The weight [outputs, inputs] of the product whose sum with the bias `bias` is taken somewhere in the graph.
+    /// The weight [outputs, inputs] of the product to which the bias `bias` is added.
     fn weight_beside(&self, bias: &str) -> Result<Matrix, String> {
-        let mut names = HashSet::from([bias]);
-        // Copies of a bias are read in its place.
-        for node in self.readers_of(bias).iter().filter(|node| node.op_type == "Identity") {
-            names.extend(node.output.iter().map(String::as_str));
+        let mut products = self.readers_of(bias).iter().filter(|node| self.is_dense(node, bias));
+        match (products.next(), products.next()) {
+            (Some(node), None) => self.weight_at(node, bias),
+            (None, _) => Err(format!("adds {} to no product that could be recognised", shown(bias))),
+            (Some(_), Some(_)) => Err(format!("adds {} to more than one product", shown(bias))),
         }
-        for node in names.iter().flat_map(|name| self.readers_of(name)) {
-            match (node.op_type.as_str(), node.input.as_slice()) {
-                ("Add", [a, b]) => {
-                    let other = if names.contains(a.as_str()) { b } else { a };
-                    if let Some(weight) = self.product(other) {
-                        return weight;
-                    }
+    }
+
+    /// Whether `node` adds `bias` to a product with a constant matrix.
+    pub(crate) fn is_dense(&self, node: &NodeProto, bias: &str) -> bool {
+        match (node.op_type.as_str(), node.input.as_slice()) {
+            ("Add", [a, b]) => self.is_product(if a == bias { b } else { a }),
+            ("Gemm", [_, weight, added]) => added == bias && self.is_matrix(weight),
+            _ => false,
+        }
+    }
+
+    /// The weight [outputs, inputs] of what [`Self::is_dense`] found.
+    fn weight_at(&self, node: &NodeProto, bias: &str) -> Result<Matrix, String> {
+        let lost = || format!("adds {} to no product that could be recognised", shown(bias));
+        match (node.op_type.as_str(), node.input.as_slice()) {
+            ("Gemm", [_, weight, _]) => {
+                let scaled = ["alpha", "beta"]
+                    .iter()
+                    .any(|name| node.attribute(name).is_some_and(|a| (a.f - 1.0).abs() > f32::EPSILON));
+                if scaled {
+                    return Err(format!("scales the product beside {}, which is not read", shown(bias)));
                 }
-                ("Gemm", [_, weight, added]) if names.contains(added.as_str()) => {
-                    let scaled = ["alpha", "beta"]
-                        .iter()
-                        .any(|name| node.attribute(name).is_some_and(|a| (a.f - 1.0).abs() > f32::EPSILON));
-                    if scaled {
-                        return Err(format!("scales the product beside {}, which is not read", shown(bias)));
-                    }
-                    let weight = self.matrix(weight)?;
-                    let outputs_first = node.attribute("transB").is_some_and(|flag| flag.i != 0);
-                    return Ok(if outputs_first { weight } else { weight.transposed() });
-                }
-                _ => {}
+                let weight = self.matrix(weight)?;
+                let outputs_first = node.attribute("transB").is_some_and(|flag| flag.i != 0);
+                Ok(if outputs_first { weight } else { weight.transposed() })
             }
+            (_, [a, b]) => self.product(if a == bias { b } else { a }).ok_or_else(lost)?,
+            _ => Err(lost()),
         }
-        Err(format!("adds {} to no product that could be recognised", shown(bias)))
+    }
+
+    /// Whether `name` is a matrix that [`Self::matrix`] reads.
+    fn is_matrix(&self, name: &str) -> bool {
+        let maker = self.made_by(name, &["Transpose", "DequantizeLinear"]).and_then(|node| node.input.first());
+        self.constant(name).or(maker.and_then(|input| self.constant(input))).is_some()
+    }
+
+    /// Whether `value` is made by a product that [`Self::product`] reads.
+    fn is_product(&self, value: &str) -> bool {
+        let plain = self.made_by(value, &["MatMul"]).and_then(|node| node.input.get(1));
+        plain.is_some_and(|weight| self.is_matrix(weight)) || self.dynamic_product(value).is_some()
     }
 
     /// The weight [outputs, inputs] of the product that makes `value`; `None` when it is no product.
@@ -167,18 +215,23 @@ impl<'a> GraphTensors<'a> {
         if let Some(node) = self.made_by(value, &["MatMul"]) {
             return Some(self.matrix(node.input.get(1)?).map(Matrix::transposed));
         }
-        // Dynamic quantisation: integers are multiplied, then scaled by the product of both sides' scales.
-        let scaled = self.made_by(value, &["Mul"])?;
-        let [a, b] = scaled.input.as_slice() else { return None };
-        let cast =
-            self.made_by(a, &["Cast"]).map(|node| (node, b)).or(self.made_by(b, &["Cast"]).map(|node| (node, a)));
-        let (cast, scales) = cast?;
-        let integers = self.made_by(cast.input.first()?, &["MatMulInteger"])?;
+        let (integers, scales) = self.dynamic_product(value)?;
         let [_, weight, zeros @ ..] = integers.input.as_slice() else { return None };
         let weight = self.constant(weight)?;
         let scale = self.made_by(scales, &["Mul"])?.input.iter().find_map(|name| self.constant(name))?;
         let zero = zeros.get(1).and_then(|zero| self.constant(zero));
         Some(dequantised(weight, scale, zero, false).map(Matrix::transposed))
+    }
+
+    /// Dynamic quantisation: integers are multiplied by the node returned, then scaled by the product, named beside it,
+    /// of both sides' scales.
+    fn dynamic_product(&self, value: &str) -> Option<(&'a NodeProto, &'a str)> {
+        let scaled = self.made_by(value, &["Mul"])?;
+        let [a, b] = scaled.input.as_slice() else { return None };
+        let cast =
+            self.made_by(a, &["Cast"]).map(|node| (node, b)).or(self.made_by(b, &["Cast"]).map(|node| (node, a)));
+        let (cast, scales) = cast?;
+        Some((self.made_by(cast.input.first()?, &["MatMulInteger"])?, scales))
     }
 }
 
@@ -186,15 +239,18 @@ impl NamedTensors for GraphTensors<'_> {
     fn names(&self) -> Vec<String> {
         let copies = self.makers.iter().filter(|(_, node)| node.op_type == "Identity").map(|(name, _)| name);
         let names = self.constants.keys().chain(copies);
-        names.map(|name| name.strip_suffix(QUANTISED).unwrap_or(name).to_owned()).collect()
+        let names = names.map(|name| name.strip_suffix(QUANTISED).unwrap_or(name).to_owned());
+        names.chain(self.found.tensors.keys().cloned()).collect()
     }
 
     fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let name = self.own(name);
         let tensor = self.constant(name).or_else(|| self.constant(&format!("{name}{QUANTISED}")))?;
         tensor.shape().ok()
     }
 
     fn read(&self, name: &str) -> Result<Vec<f32>, String> {
+        let name = self.own(name);
         if let Some(tensor) = self.constant(name) {
             return tensor.to_f32();
         }
@@ -206,7 +262,10 @@ impl NamedTensors for GraphTensors<'_> {
     fn dense(&self, name: &str, outputs: usize, inputs: usize) -> Result<Dense, String> {
         let bias_name = format!("{name}.bias");
         let bias = self.read_shaped(&bias_name, &[outputs])?;
-        let weight = self.weight_beside(&bias_name)?;
+        let weight = match self.found.products.get(name) {
+            Some(node) => self.weight_at(node, self.own(&bias_name))?,
+            None => self.weight_beside(self.own(&bias_name))?,
+        };
         if (weight.rows, weight.columns) != (outputs, inputs) {
             return Err(format!(
                 "multiplies with a weight of {} outputs and {} inputs beside {bias_name}, where the config asks for \

@@ -9,6 +9,7 @@ mod tensor_file;
 #[cfg(test)]
 pub(crate) mod tests;
 mod to_graph;
+mod walk;
 mod write;
 
 use std::fs;
@@ -153,7 +154,9 @@ impl Encoder {
             return Err(ModelsError::BadModelFile { path: config_path, reason });
         }
         let encoder = if graph {
-            assemble::encoder(config, &graph::GraphTensors::new(&ModelProto::open(&path)?))
+            let model = ModelProto::open(&path)?;
+            let tensors = graph::GraphTensors::new(&model, &config);
+            assemble::encoder(config, &tensors)
         } else {
             assemble::encoder(config, &tensor_file::MappedTensors::open(&path)?)
         };

@@ -197,6 +197,72 @@ fn every_family_comes_back_from_a_graph() {
     }
 }
 
+/// Gives every constant a name that says nothing, except that bytes and their scales keep together.
+fn nameless(model: &mut crate::onnx::ModelProto) {
+    let graph = model.graph_mut();
+    let mut names = std::collections::HashMap::new();
+    for tensor in &mut graph.initializer {
+        let (stem, end) = ["_quantized", "_scale"]
+            .iter()
+            .find_map(|end| tensor.name.strip_suffix(end).map(|stem| (stem.to_owned(), *end)))
+            .unwrap_or((tensor.name.clone(), ""));
+        let number = names.len();
+        let new = names.entry(stem).or_insert_with(|| format!("onnx::tensor_{number}"));
+        let new = format!("{new}{end}");
+        for name in graph.node.iter_mut().flat_map(|node| &mut node.input).filter(|name| **name == tensor.name) {
+            name.clone_from(&new);
+        }
+        tensor.name = new;
+    }
+}
+
+#[test]
+fn a_graph_without_names_is_read_by_where_its_nodes_stand() {
+    for (family, format) in
+        [(EncoderFamily::DistilBert, GraphFormat::F32), (EncoderFamily::DistilBert, GraphFormat::Int8)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let encoder = example(family, 17);
+        let files = written_as_graph(&encoder, format, folder.path());
+        let named = Encoder::read(&files).unwrap();
+        let mut model = encoder.to_onnx(Pooling::Mean, format).unwrap();
+        nameless(&mut model);
+        assert!(!model.graph_mut().initializer.iter().any(|tensor| tensor.name.contains("layer")));
+        model.write(&folder.path().join(ONNX)).unwrap();
+        assert_eq!(Encoder::read(&files).unwrap(), named, "{family:?} {format:?}");
+    }
+}
+
+#[test]
+fn biases_that_a_graph_holds_once_do_not_mix_up_the_products() {
+    // Exporters keep equal biases once, with a copy under the name of each other one.
+    let folder = tempfile::tempdir().unwrap();
+    let mut encoder = example(EncoderFamily::Bert, 19);
+    let zeros = vec![0.0; encoder.config.hidden];
+    for layer in &mut encoder.layers {
+        for dense in [&mut layer.query, &mut layer.key, &mut layer.value] {
+            dense.bias.clone_from(&zeros);
+        }
+    }
+    let files = written_as_graph(&encoder, GraphFormat::F32, folder.path());
+    let mut model = encoder.to_onnx(Pooling::Mean, GraphFormat::F32).unwrap();
+    let graph = model.graph_mut();
+    let kept = "encoder.layer.0.attention.self.query.bias";
+    let copies: Vec<String> = graph
+        .initializer
+        .iter()
+        .filter(|tensor| tensor.name != kept && tensor.to_f32().is_ok_and(|values| values == zeros))
+        .map(|tensor| tensor.name.clone())
+        .collect();
+    assert_eq!(copies.len(), 3 * encoder.layers.len() - 1);
+    graph.initializer.retain(|tensor| !copies.contains(&tensor.name));
+    for copy in copies {
+        graph.node.insert(0, crate::onnx::NodeProto::new("Identity", &[kept], &[&copy]));
+    }
+    model.write(&folder.path().join(ONNX)).unwrap();
+    assert_eq!(Encoder::read(&files).unwrap(), encoder);
+}
+
 #[test]
 fn bytes_come_back_as_near_as_their_scales_allow() {
     for family in FAMILIES {
