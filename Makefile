@@ -20,7 +20,7 @@ LISTEN ?= 127.0.0.1:8080
 # The property tests draw the same cases each time; `make test PROPTEST_RNG_SEED=$$RANDOM` draws others.
 export PROPTEST_RNG_SEED ?= 20261120
 
-.PHONY: help demo serve test lint valgrind bench bench-full bench-training web clean
+.PHONY: help demo serve test test-cuda lint valgrind bench bench-full bench-training web cuda metal clean
 
 help: ## Print what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -59,6 +59,21 @@ bench-full: $(BENCH_VENV)/.installed-training $(BENCH_CORPUS)/.unpacked ## Measu
 
 bench-training: $(BENCH_VENV)/.installed-training ## Measure training beside peft and PyTorch (downloads gigabytes)
 	cargo run --release -p anser-bench -- --only training $(BENCH_OUTPUT) $(ARGS)
+
+# The compiler comes from the Python package registry; nothing of CUDA needs to be installed, and no GPU to build.
+cuda: web ## Build for NVIDIA's GPUs into target/cuda-build (CUDA_COMPUTE_CAP=90 for one generation only)
+	settings="$$(PYTHON="$(PYTHON)" scripts/cuda-toolkit.sh target/cuda)" && eval "$$settings" && \
+	    CARGO_TARGET_DIR=target/cuda-build cargo build --release --features cuda -p anser
+	@echo "built target/cuda-build/release/anser: it starts where NVIDIA's driver is; choose the GPU with --device cuda"
+
+# The agreement of GPU and processor; each test says "skipped" where there is no GPU.
+test-cuda: ## Compare the GPU with the processor, on a machine with an NVIDIA GPU
+	settings="$$(PYTHON="$(PYTHON)" scripts/cuda-toolkit.sh target/cuda)" && eval "$$settings" && \
+	    CARGO_TARGET_DIR=target/cuda-build cargo test --release -p anser-embed -p anser-generate -p anser-tune --lib \
+	    --features anser-embed/cuda,anser-generate/cuda,anser-tune/cuda -- gpu --nocapture
+
+metal: web ## Build for Apple's GPUs, on a Mac
+	cargo build --release --features metal -p anser
 
 # Without Node the program still builds; its page then says how to get the real one.
 web: ## Build the page

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anser_core::NoProgress;
 use anser_core::storage::DataDir;
+use anser_core::{Device, NoProgress};
+use anser_generate::open_device;
 use anser_kernels::InstructionSet;
 use anser_models::ModelStatus;
 use clap::Args;
@@ -66,6 +67,7 @@ impl DoctorArgs {
             return self.repair.run(settings, terminal);
         }
         let mut checks = vec![data_folder(settings), disk(&settings.data_dir), memory(), processor(settings)];
+        checks.extend(device(settings.device));
         checks.extend(collections(settings));
         checks.extend(models(settings)?);
         checks.push(engine(settings));
@@ -174,6 +176,17 @@ fn processor(settings: &Settings) -> Check {
         return Check::bad(State::Warning, "processor", format!("{found}: no vector instructions"), mend);
     }
     Check::ok("processor", found)
+}
+
+/// Whether the device asked for can be used; nothing where it is the processor.
+fn device(device: Device) -> Option<Check> {
+    if device.is_cpu() {
+        return None;
+    }
+    Some(match open_device(device) {
+        Ok(_) => Check::ok("device", device.to_string()),
+        Err(error) => Check::bad(State::Failed, "device", error.to_string(), "choose --device cpu until then"),
+    })
 }
 
 fn models(settings: &Settings) -> Result<Vec<Check>, Failure> {

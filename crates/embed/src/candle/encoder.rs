@@ -3,8 +3,6 @@
 //! Padded places are hidden by a finite number, not by an infinite one: it is representable in 16-bit floats too, and a
 //! row that sees nothing gives no NaN.
 
-use std::path::PathBuf;
-
 use anser_models::Pooling;
 use candle_core::{D, DType, Device, Error, Result, Tensor};
 
@@ -63,27 +61,26 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Reads the weights of `architecture` from safetensors files. Texts have at most `max_tokens` tokens.
+    /// Brings the weights of `architecture` to their device. Texts have at most `max_tokens` tokens.
     pub(super) fn load(
         mut architecture: Architecture,
-        paths: &[PathBuf],
+        weights: &Weights,
         pooling: Pooling,
-        (dtype, device): (DType, &Device),
         max_tokens: usize,
     ) -> Result<Self> {
-        let weights = Weights::open(paths, families::probe(architecture.family), dtype, device)?;
-        let embeddings = families::embeddings(&weights, &architecture)?;
+        let embeddings = families::embeddings(weights, &architecture)?;
         architecture.max_tokens = architecture.max_tokens.min(max_tokens);
-        let layers = (0..architecture.layers).map(|index| families::layer(&weights, &architecture, index));
+        let layers = (0..architecture.layers).map(|index| families::layer(weights, &architecture, index));
         let layers = layers.collect::<Result<Vec<_>>>()?;
         let (rotary, local_rotary) = match architecture.positions {
             Positions::Rotary { base, local_base } => {
-                let rotary = |base| Rotary::new(architecture.head_dim, base, architecture.max_tokens, &weights);
+                let rotary = |base| Rotary::new(architecture.head_dim, base, architecture.max_tokens, weights);
                 (Some(rotary(base)?), architecture.window.map(|_| rotary(local_base)).transpose()?)
             }
             Positions::Learned { .. } | Positions::LinearBias => (None, None),
         };
-        Ok(Self { architecture, embeddings, layers, rotary, local_rotary, pooling, dtype, device: device.clone() })
+        let (dtype, device) = (weights.dtype(), weights.device().clone());
+        Ok(Self { architecture, embeddings, layers, rotary, local_rotary, pooling, dtype, device })
     }
 
     /// Heads of a layer.

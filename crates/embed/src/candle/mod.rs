@@ -10,6 +10,7 @@ mod batches;
 pub(crate) mod device;
 mod encoder;
 mod families;
+mod graph;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -25,10 +26,15 @@ use crate::backend::{Backend, Batching, Input, Session};
 use crate::candle::architecture::Architecture;
 use crate::candle::batches::{Room, batches, halving};
 use crate::candle::encoder::Encoder;
+use crate::candle::weights::Weights;
 use crate::{EmbedError, NumberFormat};
 
 /// Its configuration's name in a model's folder.
 const CONFIG: &str = "config.json";
+/// The graph's name there.
+const GRAPH: &str = "model.onnx";
+/// Longest text of a model whose catalogue entry names none.
+const MOST_TOKENS: usize = 8192;
 /// Attention scores of one layer that a pass may hold: 1 GiB in 16 bits.
 const SCORES: usize = 1 << 29;
 
@@ -42,13 +48,17 @@ pub(crate) struct CandleBackend {
 impl CandleBackend {
     /// Whether `files` hold the weights of a family that can be run.
     pub(crate) fn supports(files: &ModelFiles) -> bool {
-        !weight_files(files).is_empty()
-            && files
-                .path(CONFIG)
-                .is_ok_and(|path| fs::read_to_string(path).is_ok_and(|config| Architecture::read(&config).is_ok()))
+        let described =
+            |path: PathBuf| fs::read_to_string(path).is_ok_and(|config| Architecture::read(&config).is_ok());
+        if weight_files(files).is_empty() {
+            anser_models::Encoder::readable(files)
+        } else {
+            files.path(CONFIG).is_ok_and(described)
+        }
     }
 
-    /// Brings the weights in `files` to `device`, in `format`.
+    /// Brings the weights in `files` to `device`, in `format`: those of its safetensors files or, for the BERT family,
+    /// those of its ONNX graph.
     pub(crate) fn load(
         files: &ModelFiles,
         pooling: Pooling,
@@ -56,30 +66,43 @@ impl CandleBackend {
         device: Device,
     ) -> Result<Self, EmbedError> {
         let model = || files.spec.name.clone();
-        let unfit = |reason: String| EmbedError::UnfitSpec { model: model(), role: "an embedder on candle", reason };
-        let path = files.path(CONFIG)?;
-        let config = fs::read_to_string(&path).map_err(|source| EmbedError::Read { path: path.clone(), source })?;
-        let architecture = Architecture::read(&config).map_err(|reason| EmbedError::BadFile {
+        let opened = device::open(device)?;
+        let dtype = device::number_type(&opened, format).ok_or_else(|| EmbedError::UnfitSpec {
             model: model(),
-            path: path.clone(),
-            reason,
+            role: "an embedder on candle",
+            reason: "candle multiplies no 8-bit integers: choose f32 or bf16".to_owned(),
         })?;
         let paths = weight_files(files);
-        let Some(first) = paths.first().cloned() else {
-            return Err(unfit("it has no safetensors file".to_owned()));
+        let path = match paths.first() {
+            Some(path) => path.clone(),
+            None => files.path(GRAPH)?,
         };
-        let opened = device::open(device)?;
-        let dtype = device::number_type(&opened, format)
-            .ok_or_else(|| unfit("candle multiplies no 8-bit integers: choose f32 or bf16".to_owned()))?;
-        let max_tokens = files.spec.max_tokens.unwrap_or(architecture.max_tokens);
-        let encoder = Encoder::load(architecture, &paths, pooling, (dtype, &opened), max_tokens).map_err(|error| {
-            let failure = device::failure(device, &error);
+        let failed = |error: &candle_core::Error| {
+            let failure = device::failure(device, error);
             if failure.fault == DeviceFault::Failed {
-                EmbedError::BadFile { model: model(), path: first, reason: failure.report }
+                EmbedError::BadFile { model: model(), path: path.clone(), reason: failure.report }
             } else {
                 failure.into()
             }
-        })?;
+        };
+        let (architecture, weights) = if paths.is_empty() {
+            let encoder = anser_models::Encoder::read(files)?;
+            let architecture = graph::architecture(&encoder.config).map_err(|error| failed(&error))?;
+            let tensors = graph::tensors(encoder).map_err(|error| failed(&error))?;
+            (architecture, Weights::of(tensors, dtype, &opened))
+        } else {
+            let path = files.path(CONFIG)?;
+            let config = fs::read_to_string(&path).map_err(|source| EmbedError::Read { path: path.clone(), source })?;
+            let architecture = Architecture::read(&config).map_err(|reason| EmbedError::BadFile {
+                model: model(),
+                path: path.clone(),
+                reason,
+            })?;
+            let weights = Weights::open(&paths, families::probe(architecture.family), dtype, &opened);
+            (architecture, weights.map_err(|error| failed(&error))?)
+        };
+        let max_tokens = files.spec.max_tokens.unwrap_or(MOST_TOKENS);
+        let encoder = Encoder::load(architecture, &weights, pooling, max_tokens).map_err(|error| failed(&error))?;
         Ok(Self { encoder: Arc::new(encoder), device, format })
     }
 

@@ -212,12 +212,34 @@ fn sixteen_bits_change_little_and_never_give_nan() {
         for (dtype, least) in [(candle_core::DType::BF16, 0.995), (candle_core::DType::F16, 0.9995)] {
             let architecture = Architecture::read(&config.to_string()).unwrap();
             let paths = [folder.path().join("model.safetensors")];
-            let encoder = Encoder::load(architecture, &paths, Pooling::Mean, (dtype, &CPU), 64).unwrap();
+            let weights = Weights::open(&paths, families::probe(architecture.family), dtype, &CPU).unwrap();
+            let encoder = Encoder::load(architecture, &weights, Pooling::Mean, 64).unwrap();
             for (vector, exact) in encoder.vectors(&ids).unwrap().iter().zip(&exact) {
                 let cosine = cosine(vector, exact);
                 assert!(cosine > least, "{family} {dtype:?}: {cosine}");
             }
         }
+    }
+}
+
+#[test]
+fn weights_out_of_a_graph_give_the_vectors_of_the_safetensors() {
+    for (family, config) in families().into_iter().take(3) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = write_model(family, &config, folder.path());
+        let vectors = |files: &ModelFiles| {
+            let backend = CandleBackend::load(files, Pooling::Mean, NumberFormat::F32, Device::Cpu).unwrap();
+            backend.session(1).unwrap().run(&texts()).unwrap()
+        };
+        let expected = vectors(&files);
+        let encoder = anser_models::Encoder::read(&files).unwrap();
+        let graph = encoder.to_onnx(Pooling::Mean, anser_models::GraphFormat::F32).unwrap();
+        graph.write(&folder.path().join(GRAPH)).unwrap();
+        fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+        files.spec.files[0].name = GRAPH.to_owned();
+        assert!(CandleBackend::supports(&files), "{family}");
+        let distance = farthest(&vectors(&files), &expected);
+        assert!(distance < 1e-5, "{family}: {distance}");
     }
 }
 

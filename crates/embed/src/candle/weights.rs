@@ -1,6 +1,6 @@
 //! Tensors of safetensors files, found by name, checked for their shape and brought to the device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use candle_core::safetensors::MmapedSafetensors;
@@ -8,12 +8,20 @@ use candle_core::{DType, Device, Error, Result, Tensor};
 
 /// The files' tensors, as one name space.
 pub(super) struct Weights {
-    files: MmapedSafetensors,
+    source: Source,
     names: BTreeSet<String>,
     /// What stands before every name, such as `bert.`.
     prefix: String,
     dtype: DType,
     device: Device,
+}
+
+/// Where tensors are taken from.
+enum Source {
+    /// Files, mapped into memory.
+    Mapped(MmapedSafetensors),
+    /// The machine's memory.
+    Memory(BTreeMap<String, Tensor>),
 }
 
 /// Weight and bias of y = x·Wᵀ + b on the device.
@@ -48,7 +56,13 @@ impl Weights {
             .min_by_key(|prefix| prefix.len())
             .ok_or_else(|| Error::msg(format!("tensor {probe} is missing")))?
             .to_owned();
-        Ok(Self { files, names, prefix, dtype, device: device.clone() })
+        Ok(Self { source: Source::Mapped(files), names, prefix, dtype, device: device.clone() })
+    }
+
+    /// Takes tensors that are in memory.
+    pub(super) fn of(tensors: BTreeMap<String, Tensor>, dtype: DType, device: &Device) -> Self {
+        let names = tensors.keys().cloned().collect();
+        Self { source: Source::Memory(tensors), names, prefix: String::new(), dtype, device: device.clone() }
     }
 
     /// The device that tensors are brought to.
@@ -71,7 +85,13 @@ impl Weights {
         if !self.names.contains(&name) {
             return Err(Error::msg(format!("tensor {name} is missing")));
         }
-        let tensor = self.files.load(&name, &Device::Cpu)?;
+        let tensor = match &self.source {
+            Source::Mapped(files) => files.load(&name, &Device::Cpu)?,
+            Source::Memory(tensors) => match tensors.get(&name) {
+                Some(tensor) => tensor.clone(),
+                None => return Err(Error::msg(format!("tensor {name} is missing"))),
+            },
+        };
         if tensor.dims() != shape {
             return Err(Error::msg(format!("tensor {name} has the shape {:?} instead of {shape:?}", tensor.dims())));
         }
