@@ -56,11 +56,14 @@ pub(super) fn batches(lengths: &[usize], room: Room) -> Vec<Vec<usize>> {
     batches
 }
 
+/// What a run that failed reports.
+type Failure = (DeviceFault, String);
+
 /// Runs `texts`; where the device has no room for all of them, each half by itself, down to single texts. `run`'s error
 /// is the reason together with what is at fault.
 pub(super) fn halving<T, O>(
     texts: &[T],
-    run: &mut dyn FnMut(&[T]) -> Result<Vec<O>, (DeviceFault, String)>,
+    run: &mut dyn FnMut(&[T]) -> Result<Vec<O>, Failure>,
 ) -> Result<Vec<O>, String> {
     match run(texts) {
         Ok(outputs) => Ok(outputs),

@@ -34,11 +34,6 @@ impl Linear {
         Self { parts, inputs, outputs }
     }
 
-    /// Rows of W.
-    pub(crate) fn outputs(&self) -> usize {
-        self.outputs
-    }
-
     /// Bytes of memory.
     pub(crate) fn bytes(&self) -> usize {
         self.parts.iter().map(PackedMatrix::bytes).sum()

@@ -81,17 +81,13 @@ impl DevicePass<'_> {
         let mut low_rank = Vec::with_capacity(on.updates.len());
         let mut added = Vec::with_capacity(on.updates.len());
         for (update, member) in on.updates.iter().zip(&of.members) {
-            match self.update(update.as_ref()) {
-                Some(update) => {
-                    let low = dropped.matmul(&update.a.t()?)?;
-                    added.push(low.matmul(&update.b.t()?)?);
-                    low_rank.push(Some(low));
-                }
-                None => {
-                    added.push(Tensor::zeros((x.dim(0)?, member.outputs), x.dtype(), x.device())?);
-                    low_rank.push(None);
-                }
-            }
+            let update = self.update(update.as_ref());
+            let low = update.map(|update| dropped.matmul(&update.a.t()?)).transpose()?;
+            added.push(match update.zip(low.as_ref()) {
+                Some((update, low)) => low.matmul(&update.b.t()?)?,
+                None => Tensor::zeros((x.dim(0)?, member.outputs), x.dtype(), x.device())?,
+            });
+            low_rank.push(low);
         }
         if low_rank.iter().any(Option::is_some) {
             y = (y + Tensor::cat(&added, 1)?)?;
