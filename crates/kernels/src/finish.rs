@@ -3,7 +3,7 @@
 use crate::element::{Element, RowsMut, WeightFormat};
 use crate::epilogue::Epilogue;
 use crate::instructions::{InstructionSet, Kernel};
-use crate::packed::{PANEL, VECTORS};
+use crate::packed::PANEL;
 use crate::simd::Simd;
 use crate::unary::Unary;
 
@@ -204,7 +204,7 @@ impl Kernel for Activate<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { finish, activation, rows, place, waiting } = self;
-        let vectors = place.columns.min(VECTORS * S::LANES).div_ceil(S::LANES);
+        let vectors = place.columns.min(S::VECTORS * S::LANES).div_ceil(S::LANES);
         let coarse = matches!(finish.target, Target::Bf16(_));
         // SAFETY: the tile that left the sums lies in the result.
         unsafe {

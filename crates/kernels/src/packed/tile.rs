@@ -1,6 +1,6 @@
 //! Products of rows with packed panels: a tile of the result stays in registers over the whole depth.
 
-use super::{Line, PANEL, VECTORS};
+use super::{Line, PANEL};
 use crate::finish::{Finish, Place, TILE, Waiting};
 use crate::instructions::Kernel;
 use crate::simd::Simd;
@@ -37,14 +37,15 @@ impl<const BRAIN: bool> Kernel for Product<'_, BRAIN> {
     unsafe fn run<S: Simd>(self) {
         let mut waiting: Waiting = [[0.0; PANEL]; TILE];
         let all = self.finish.columns();
-        for column in (0..all).step_by(VECTORS * S::LANES) {
+        for column in (0..all).step_by(S::VECTORS * S::LANES) {
             let place = Place { row: 0, column, columns: all - column };
             // SAFETY: passed on from the caller; fewer vectors only for columns that the result does not have.
             unsafe {
-                match place.columns.div_ceil(S::LANES) {
+                match place.columns.div_ceil(S::LANES).min(S::VECTORS) {
                     1 => self.rows::<S, 1>(place, &mut waiting),
                     2 => self.rows::<S, 2>(place, &mut waiting),
-                    _ => self.rows::<S, VECTORS>(place, &mut waiting),
+                    3 if S::VECTORS == 3 => self.rows::<S, 3>(place, &mut waiting),
+                    _ => {}
                 }
             }
         }
@@ -110,7 +111,8 @@ unsafe fn add_step<S: Simd, const BRAIN: bool, const MR: usize, const NV: usize>
     unsafe {
         if !BRAIN {
             let weights: [S::Floats; NV] = std::array::from_fn(|vector| S::load(line.add(vector * S::LANES)));
-            return multiply::<S, MR, NV>(sums, |row| first.add(row * stride).cast::<f32>().read_unaligned(), weights);
+            let x = |row: usize| S::splat(first.add(row * stride).cast::<f32>().read_unaligned());
+            return multiply::<S, MR, NV>(sums, x, weights);
         }
         let pairs: [S::Integers; NV] =
             std::array::from_fn(|vector| S::load_integers(line.add(vector * S::LANES).cast()));
@@ -125,10 +127,9 @@ unsafe fn add_step<S: Simd, const BRAIN: bool, const MR: usize, const NV: usize>
             return;
         }
         // All lower halves before all upper ones: only one of them need be in registers.
-        let lower = |row: usize| f32::from_bits(x(row).cast_unsigned() << 16);
-        multiply::<S, MR, NV>(sums, lower, pairs.map(|pairs| S::lower(pairs)));
-        let upper = |row: usize| f32::from_bits(x(row).cast_unsigned() & 0xffff_0000);
-        multiply::<S, MR, NV>(sums, upper, pairs.map(|pairs| S::upper(pairs)));
+        let x = |row: usize| S::splat_integer(x(row));
+        multiply::<S, MR, NV>(sums, |row| S::lower(x(row)), pairs.map(|pairs| S::lower(pairs)));
+        multiply::<S, MR, NV>(sums, |row| S::upper(x(row)), pairs.map(|pairs| S::upper(pairs)));
     }
 }
 
@@ -138,13 +139,13 @@ unsafe fn add_step<S: Simd, const BRAIN: bool, const MR: usize, const NV: usize>
 #[expect(unsafe_code, reason = "vector instructions; the caller promises that the processor has them")]
 unsafe fn multiply<S: Simd, const MR: usize, const NV: usize>(
     sums: &mut [[S::Floats; NV]; MR],
-    x: impl Fn(usize) -> f32,
+    x: impl Fn(usize) -> S::Floats,
     weights: [S::Floats; NV],
 ) {
     for (row, sums) in sums.iter_mut().enumerate() {
         // SAFETY: passed on from the caller.
         unsafe {
-            let x = S::splat(x(row));
+            let x = x(row);
             for (sum, &weights) in sums.iter_mut().zip(&weights) {
                 *sum = S::multiply_add(x, weights, *sum);
             }

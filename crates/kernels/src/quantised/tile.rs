@@ -23,11 +23,14 @@ impl Kernel for Product<'_> {
     unsafe fn run<S: Simd>(self) {
         let mut waiting: Waiting = [[0.0; PANEL]; TILE];
         let all = self.finish.columns();
-        for column in (0..all).step_by(VECTORS * S::LANES) {
+        for column in (0..all).step_by(S::VECTORS * S::LANES) {
             let place = Place { row: 0, column, columns: all - column };
             // SAFETY: passed on from the caller.
             unsafe {
-                self.rows::<S, VECTORS>(place, &mut waiting);
+                match S::VECTORS {
+                    2 => self.rows::<S, 2>(place, &mut waiting),
+                    _ => self.rows::<S, 3>(place, &mut waiting),
+                }
             }
         }
     }

@@ -21,7 +21,8 @@ pub(crate) struct Avx2<const VNNI: bool>;
 
 impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const LANES: usize = 8;
-    const ROWS: usize = 4;
+    const VECTORS: usize = 2;
+    const ROWS: usize = 6;
     const BYTE_ROWS: usize = 4;
     const BRAIN_FLOATS: bool = false;
     type Floats = __m256;

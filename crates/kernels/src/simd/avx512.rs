@@ -44,6 +44,7 @@ impl<const VNNI: bool, const BF16: bool> Avx512<VNNI, BF16> {
 
 impl<const VNNI: bool, const BF16: bool> Simd for Avx512<VNNI, BF16> {
     const LANES: usize = 16;
+    const VECTORS: usize = 3;
     const ROWS: usize = 8;
     const BYTE_ROWS: usize = 8;
     const BRAIN_FLOATS: bool = BF16;

@@ -28,9 +28,11 @@ pub(crate) use portable::Portable;
 pub(crate) trait Simd: Copy {
     /// Numbers of a vector: 4, 8 or 16.
     const LANES: usize;
-    /// Rows of a tile with three vectors of columns whose sums stay in registers.
+    /// Vectors of columns of a tile whose sums stay in registers: such that whole tiles make a panel.
+    const VECTORS: usize;
+    /// Rows of a tile.
     const ROWS: usize;
-    /// Rows of such a tile when products of bytes are summed.
+    /// Rows of a tile when products of bytes are summed.
     const BYTE_ROWS: usize;
     /// Whether [`Self::add_brain_products`] exists.
     const BRAIN_FLOATS: bool;

@@ -20,6 +20,7 @@ pub(crate) struct Neon<const DOT: bool>;
 
 impl<const DOT: bool> Simd for Neon<DOT> {
     const LANES: usize = 4;
+    const VECTORS: usize = 3;
     const ROWS: usize = 8;
     const BYTE_ROWS: usize = 8;
     const BRAIN_FLOATS: bool = false;

@@ -19,6 +19,7 @@ fn zip<T: Copy, U>(a: [T; LANES], b: [T; LANES], combine: impl Fn(T, T) -> U) ->
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const VECTORS: usize = 3;
     const ROWS: usize = 4;
     const BYTE_ROWS: usize = 4;
     const BRAIN_FLOATS: bool = false;
