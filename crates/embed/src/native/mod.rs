@@ -14,10 +14,11 @@ use crate::{EmbedError, NumberFormat};
 use forward::Pass;
 use network::Network;
 
-/// Multiplications of a run, a few milliseconds of one thread: a question never waits longer for the texts before it.
-const RUN_PRODUCTS: usize = 3_000_000_000;
+/// Multiplications of a run, some milliseconds of one thread: a question never waits longer for the texts before it. Longer
+/// runs are no faster.
+const RUN_PRODUCTS: usize = 1_200_000_000;
 /// Fewest and most tokens of a run: fewer would read the weights too often, more would leave the second-level cache.
-const RUN_TOKENS: (usize, usize) = (128, 512);
+const RUN_TOKENS: (usize, usize) = (64, 256);
 
 /// An encoder whose packed weights all sessions share.
 #[derive(Debug)]

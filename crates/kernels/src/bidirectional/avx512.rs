@@ -11,6 +11,7 @@ use std::arch::x86_64::{
     _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_store_ps, _mm512_store_si512, _mm512_storeu_ps, _mm512_sub_ps,
     _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
+use std::f32::consts::LN_2;
 use std::mem::transmute;
 
 use super::{Head, HeadScratch, LANES, Line};
@@ -360,7 +361,7 @@ unsafe fn weigh<const BF16: bool>(operands: Operands, row: usize, maximum: __m51
 #[inline(always)]
 #[expect(unsafe_code, reason = "instructions that the caller has")]
 fn power_of_two<const BF16: bool>(x: __m512) -> __m512 {
-    const FINE: [f32; 6] = [0.001_339_993_1, 0.009_618_489, 0.055_503_288, 0.240_226_47, 0.693_147_2, 1.0];
+    const FINE: [f32; 6] = [0.001_339_993_1, 0.009_618_489, 0.055_503_288, 0.240_226_47, LN_2, 1.0];
     const COARSE: [f32; 3] = [0.242_611_13, 0.693_261, 0.999_928_07];
     // SAFETY: inlined only where AVX-512 F is enabled.
     unsafe {
@@ -422,9 +423,9 @@ unsafe fn gather<const BF16: bool, const ROWS: usize, const NV: usize>(
                 let sum = _mm512_mul_ps(sum, inverses[row]);
                 if BF16 {
                     let rounded = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(sum));
-                    _mm256_storeu_si256(out.cast::<__m256i>().add(vector + index), rounded);
+                    _mm256_storeu_si256(out.add((vector + index) * LANES * 2).cast(), rounded);
                 } else {
-                    _mm512_storeu_ps(out.cast::<f32>().add((vector + index) * LANES), sum);
+                    _mm512_storeu_ps(out.add((vector + index) * LANES * 4).cast(), sum);
                 }
             }
         }

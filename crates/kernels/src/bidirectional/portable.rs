@@ -68,7 +68,9 @@ fn turn_keys_body<E: Element, const FMA: bool>(input: &Rows<'_, E>, head: Head, 
                     line.0[lane] = key.to_f32().to_bits();
                 }
             } else {
-                lines.iter_mut().for_each(|line| line.0[lane] = 0);
+                for line in lines.iter_mut() {
+                    line.0[lane] = 0;
+                }
             }
         }
     }

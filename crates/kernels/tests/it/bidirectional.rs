@@ -32,7 +32,9 @@ fn attention<E: Element>(set: InstructionSet, (tokens, heads, width): (usize, us
     let hidden = heads * width;
     let mut input = random::<E>(tokens * 3 * hidden, seed);
     // Scores of a few units, as real models have them.
-    input.iter_mut().for_each(|x| *x = E::from_f32(x.to_f32() * 3.0));
+    for x in &mut input {
+        *x = E::from_f32(x.to_f32() * 3.0);
+    }
     let mut scratch = HeadScratch::default();
     let mut run = || {
         // The result is part of wider rows; what lies beside it stays.
@@ -43,7 +45,7 @@ fn attention<E: Element>(set: InstructionSet, (tokens, heads, width): (usize, us
     };
     let out = run();
     assert_eq!(out, run(), "memory that was used before changes nothing");
-    assert!(out.chunks(hidden + 3).all(|row| row[hidden..].iter().all(|x| x.to_f32() == 7.0)));
+    assert!(out.chunks(hidden + 3).all(|row| row[hidden..] == [E::from_f32(7.0); 3]));
     let out = out.chunks(hidden + 3).flat_map(|row| row[..hidden].to_vec()).collect::<Vec<_>>();
     let what = format!("attention [{tokens}, {heads}·{width}] on {}", set.name());
     close(&out, &exact(&wide(&input), tokens, heads, width), roundoff::<E>(), &what);
