@@ -22,7 +22,7 @@ struct Product<'a> {
 pub(crate) fn walk<'a>(graph: &GraphTensors<'a>, nodes: &'a [NodeProto], config: &EncoderConfig) -> Option<Found<'a>> {
     let names = Names::of(config.family);
     let mut found = Found::default();
-    tables(graph, nodes, names, &mut found)?;
+    tables(graph, nodes, config, &mut found)?;
     let mut norms = nodes.iter().filter_map(|node| norm(graph, node));
     let products: Vec<Product<'_>> = nodes.iter().filter_map(|node| product(graph, node)).collect();
     let softmaxes: Vec<&NodeProto> = nodes.iter().filter(|node| node.op_type == "Softmax").collect();
@@ -58,10 +58,18 @@ pub(crate) fn walk<'a>(graph: &GraphTensors<'a>, nodes: &'a [NodeProto], config:
 }
 
 /// Tables of embeddings: rows taken by what input, or by something else, which must be positions.
-fn tables<'a>(graph: &GraphTensors<'a>, nodes: &'a [NodeProto], names: &Names, found: &mut Found<'a>) -> Option<()> {
+fn tables<'a>(
+    graph: &GraphTensors<'a>,
+    nodes: &'a [NodeProto],
+    config: &EncoderConfig,
+    found: &mut Found<'a>,
+) -> Option<()> {
+    let names = Names::of(config.family);
     for node in nodes.iter().filter(|node| matches!(node.op_type.as_str(), "Gather" | "Slice")) {
         let [table, rows, ..] = node.input.as_slice() else { continue };
-        if graph.constant(table).is_none_or(|tensor| tensor.dims.len() != 2) {
+        // Numbers of positions, and scales of quantised rows, are looked up as well, but are not as wide.
+        let as_wide = |dims: &[i64]| matches!(dims, [_, columns] if usize::try_from(*columns) == Ok(config.hidden));
+        if graph.constant(table).is_none_or(|tensor| !as_wide(&tensor.dims)) {
             continue;
         }
         let name = match rows.as_str() {
@@ -69,7 +77,6 @@ fn tables<'a>(graph: &GraphTensors<'a>, nodes: &'a [NodeProto], names: &Names, f
             "token_type_ids" => names.token_types?,
             _ => names.positions,
         };
-        // The first of its kind: scales of quantised rows are taken by the same ids later.
         let table = table.strip_suffix(QUANTISED).unwrap_or(table);
         found.tensors.entry(name.to_owned()).or_insert(table);
     }
