@@ -60,6 +60,16 @@ pub(crate) struct Chosen {
     pub(crate) choice: EngineChoice,
 }
 
+/// Makes a session of a backend.
+type OpenSession<'a> = dyn Fn(&dyn Backend) -> Result<Box<dyn Session>, EmbedError> + 'a;
+
+/// The best candidate so far.
+struct Best {
+    backend: Arc<dyn Backend>,
+    session: Box<dyn Session>,
+    measurement: EngineMeasurement,
+}
+
 /// What measuring needs beside the candidates.
 pub(crate) struct Measuring<'a> {
     /// The texts to measure with, as the model reads them.
@@ -69,7 +79,7 @@ pub(crate) struct Measuring<'a> {
     /// Where they are kept, if anywhere.
     pub(crate) file: Option<&'a Path>,
     /// Makes a session of a backend and sees that it is this model's: wrong dimensions show themselves here.
-    pub(crate) session: &'a dyn Fn(&dyn Backend) -> Result<Box<dyn Session>, EmbedError>,
+    pub(crate) session: &'a OpenSession<'a>,
     /// Makes an error of the reason why a run failed.
     pub(crate) failed: &'a dyn Fn(String) -> EmbedError,
 }
@@ -105,7 +115,7 @@ impl Measuring<'_> {
     fn measure(self, candidates: &[Candidate<'_>]) -> Result<Chosen, EmbedError> {
         let probes = (self.probes)()?;
         let mut reference: Option<Vec<Vec<f32>>> = None;
-        let mut best: Option<(Arc<dyn Backend>, Box<dyn Session>, EngineMeasurement)> = None;
+        let mut best: Option<Best> = None;
         let mut measured = Vec::with_capacity(candidates.len());
         let mut failed = (self.failed)("no engine could be measured".to_owned());
         for candidate in candidates {
@@ -129,11 +139,11 @@ impl Measuring<'_> {
             let rate = trial.texts_per_second / threads as f64;
             let measurement = EngineMeasurement::new(&candidate.name, rate, &cosines);
             measured.push(measurement.clone());
-            if measurement.correct && best.as_ref().is_none_or(|(.., best)| measurement.is_faster_than(best)) {
-                best = Some((backend, session, measurement));
+            if measurement.correct && best.as_ref().is_none_or(|best| measurement.is_faster_than(&best.measurement)) {
+                best = Some(Best { backend, session, measurement });
             }
         }
-        let Some((backend, session, measurement)) = best else { return Err(failed) };
+        let Some(Best { backend, session, measurement }) = best else { return Err(failed) };
         let choice = EngineChoice { backend: measurement.backend, measured };
         tracing::info!(engine = choice.backend, measured = ?choice.measured, "measured the engines");
         if let Some(file) = self.file {

@@ -62,14 +62,12 @@ impl EngineMeasurement {
 
 impl fmt::Display for EngineMeasurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.failure {
-            Some(reason) => write!(f, "{} failed: {reason}", self.backend),
-            None => {
-                let Self { backend, texts_per_second, mean_cosine, .. } = self;
-                let verdict = if self.correct { "" } else { ", too inexact" };
-                write!(f, "{backend} {texts_per_second:.0} texts/s a thread (cosine {mean_cosine:.4}{verdict})")
-            }
+        let Self { backend, texts_per_second, mean_cosine, correct, failure, .. } = self;
+        if let Some(reason) = failure {
+            return write!(f, "{backend} failed: {reason}");
         }
+        let verdict = if *correct { "" } else { ", too inexact" };
+        write!(f, "{backend} {texts_per_second:.0} texts/s a thread (cosine {mean_cosine:.4}{verdict})")
     }
 }
 

@@ -56,15 +56,12 @@ pub(super) fn batches(lengths: &[usize], room: Room) -> Vec<Vec<usize>> {
     batches
 }
 
-/// What a run that failed reports.
-type Failure = (DeviceFault, String);
+/// What a run gives, or why it failed and what is at fault.
+type Ran<O> = Result<Vec<O>, (DeviceFault, String)>;
 
 /// Runs `texts`; where the device has no room for all of them, each half by itself, down to single texts. `run`'s error
 /// is the reason together with what is at fault.
-pub(super) fn halving<T, O>(
-    texts: &[T],
-    run: &mut dyn FnMut(&[T]) -> Result<Vec<O>, Failure>,
-) -> Result<Vec<O>, String> {
+pub(super) fn halving<T, O>(texts: &[T], run: &mut dyn FnMut(&[T]) -> Ran<O>) -> Result<Vec<O>, String> {
     match run(texts) {
         Ok(outputs) => Ok(outputs),
         Err((DeviceFault::OutOfMemory, reason)) if texts.len() > 1 => {

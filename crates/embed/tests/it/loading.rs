@@ -3,7 +3,7 @@
 use std::fs;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedder, ErrorKind};
-use anser_embed::{EmbedError, EmbedOptions, OnnxReranker, TextEmbedder, load_runtime};
+use anser_embed::{EmbedError, EmbedOptions, Engine, OnnxReranker, TextEmbedder, load_runtime};
 use anser_models::{ModelFiles, Pooling};
 
 use crate::models::{models, options, strings};
@@ -32,13 +32,11 @@ fn with_file(file: &str, bytes: &[u8]) -> (tempfile::TempDir, ModelFiles) {
 #[test]
 fn damaged_files_are_refused_with_their_path() {
     let graph = fs::read(models().embedder.path("model.onnx").unwrap()).unwrap();
-    let other_graph = fs::read(models().reranker.path("model.onnx").unwrap()).unwrap();
     let tokenizer = fs::read(models().embedder.path("tokenizer.json").unwrap()).unwrap();
     for (file, bytes) in [
         ("model.onnx", &b""[..]),
         ("model.onnx", b"not a graph"),
         ("model.onnx", &graph[..graph.len() / 2]),
-        ("model.onnx", &other_graph),
         ("tokenizer.json", b""),
         ("tokenizer.json", &tokenizer[..tokenizer.len() / 2]),
     ] {
@@ -47,6 +45,16 @@ fn damaged_files_are_refused_with_their_path() {
         assert_eq!(kind, ErrorKind::Corrupt, "{message}");
         assert!(message.contains(&*folder.path().join(file).to_string_lossy()), "{message}");
     }
+}
+
+#[test]
+fn a_graph_with_other_outputs_is_refused_by_onnx_runtime() {
+    let graph = fs::read(models().reranker.path("model.onnx").unwrap()).unwrap();
+    let (folder, files) = with_file("model.onnx", &graph);
+    let onnx = EmbedOptions { engine: Some(Engine::Onnx), ..options() };
+    let error = TextEmbedder::load(&files, &models().runtime, &onnx).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains(&*folder.path().join("model.onnx").to_string_lossy()), "{error}");
 }
 
 #[test]
