@@ -47,12 +47,11 @@ fn shorter(wanted: Option<u64>, whole: usize, allowed: &[usize]) -> ApiResult<Op
     if allowed.contains(&length) {
         return Ok(Some(length));
     }
-    let advice = match allowed {
-        [] => format!("this model's vectors have {whole} and mean nothing when they are cut; leave dimensions out"),
-        _ => {
-            let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-            format!("this model's vectors have {whole} and may be cut to {}; choose one of these", allowed.join(", "))
-        }
+    let advice = if allowed.is_empty() {
+        format!("this model's vectors have {whole} and mean nothing when they are cut; leave dimensions out")
+    } else {
+        let allowed: Vec<String> = allowed.iter().map(ToString::to_string).collect();
+        format!("this model's vectors have {whole} and may be cut to {}; choose one of these", allowed.join(", "))
     };
     Err(ApiError::invalid("dimensions", format!("dimensions is {wanted}, but {advice}")))
 }
