@@ -119,9 +119,13 @@ fn the_page_is_well_formed_and_holds_every_row_note_hash_and_version() {
         }
         assert!(holds(&format!("note of {}", measured.workload.name)));
     }
-    for wanted in
-        ["0123abcd", "lib 1.2", "Not available: <script>", &report.machine.cpu, "200 GFLOP/s in f32, 400 in bf16, 800 in int8"]
-    {
+    for wanted in [
+        "0123abcd",
+        "lib 1.2",
+        "Not available: <script>",
+        &report.machine.cpu,
+        "200 GFLOP/s in f32, 400 in bf16, 800 in int8",
+    ] {
         assert!(holds(wanted), "{wanted}");
     }
     // Two drawings for each workload, and every row has its bar.
