@@ -55,6 +55,11 @@ impl DataDir {
         self.root.join("control.sqlite")
     }
 
+    /// Vectors of texts that were embedded before: a cache that may be deleted.
+    pub fn embedding_cache(&self) -> PathBuf {
+        self.root.join("embedding-cache.sqlite")
+    }
+
     /// Where uploaded files and the results of jobs lie, one file each, named by id.
     pub fn files(&self) -> PathBuf {
         self.root.join("files")
@@ -148,6 +153,11 @@ pub fn sha256_file(path: &Path) -> Result<String> {
         hasher.update(&buffer[..read]);
     }
     Ok(hex(&hasher.finalize()))
+}
+
+/// SHA-256 of bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// SHA-256 of bytes, lower-case hexadecimal.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anser_index::{Compaction, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::embedding_cache::EmbeddingCache;
 use crate::jobs::{JobContext, JobEnd, JobKind, in_words, write_detail, write_done};
 use crate::{Engine, EngineError, EventLevel, Job};
 
@@ -20,6 +21,7 @@ struct CompactionRequest {
 /// What these jobs work with.
 pub(crate) struct CompactionJobs {
     pub(crate) store: Arc<Store>,
+    pub(crate) embedding_cache: Arc<EmbeddingCache>,
 }
 
 impl Engine {
@@ -39,7 +41,9 @@ impl JobKind for CompactionJobs {
     fn run(&self, context: &JobContext<'_>) -> Result<JobEnd, EngineError> {
         let request: CompactionRequest = context.request()?;
         let collection = self.store.get(&request.collection)?;
-        let done = collection.compact(&context.progress(), &context.stop().token())?;
+        let mut done = collection.compact(&context.progress(), &context.stop().token())?;
+        // Which of the vectors kept belong to deleted documents is not known: all of this collection's go.
+        done.erased &= self.embedding_cache.forget_collection(&request.collection);
         context.log(EventLevel::Info, said(&request.collection, &done), None);
         if !done.erased {
             let message = "what was deleted is not gone from every file yet: somebody still reads an older state, or \

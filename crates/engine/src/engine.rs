@@ -9,6 +9,7 @@ use anser_index::{Collection, CollectionInfo, IndexOptions, Store};
 use crate::analysis::{Analysis, AnalysisJobs, AnalysisParts};
 use crate::compaction::CompactionJobs;
 use crate::control::ControlDatabase;
+use crate::embedding_cache::{EmbeddingCache, EmbeddingCacheStatistics};
 use crate::files::FileStore;
 use crate::jobs::{JobKind, Jobs, MemoryBudget};
 use crate::moderation::ModerationFilter;
@@ -34,6 +35,8 @@ pub struct EngineOptions {
     /// Memory that the analyses that this process runs may take together, in bytes. One that needs more by itself fails,
     /// one that must wait for others waits.
     pub job_memory_bytes: u64,
+    /// Disk that vectors of texts embedded before may take, so that the same texts need not be embedded again; 0 keeps none.
+    pub embedding_cache_bytes: u64,
 }
 
 impl Default for EngineOptions {
@@ -44,6 +47,7 @@ impl Default for EngineOptions {
             max_file_bytes: 512 << 20,
             tuned_memory_bytes: 1 << 30,
             job_memory_bytes: u64::MAX,
+            embedding_cache_bytes: 0,
         }
     }
 }
@@ -60,6 +64,7 @@ pub struct Engine {
     pub(crate) organization: String,
     pub(crate) moderation: ModerationFilter,
     pub(crate) analyses: Arc<AnalysisParts>,
+    embedding_cache: Arc<EmbeddingCache>,
     models: Arc<ServedModels>,
 }
 
@@ -72,7 +77,14 @@ impl Engine {
         trainer: Option<Arc<dyn Trainer>>,
         options: EngineOptions,
     ) -> Result<Self, EngineError> {
-        let EngineOptions { index, organization, max_file_bytes, tuned_memory_bytes, job_memory_bytes } = options;
+        let EngineOptions {
+            index,
+            organization,
+            max_file_bytes,
+            tuned_memory_bytes,
+            job_memory_bytes,
+            embedding_cache_bytes,
+        } = options;
         check_name("organization", &organization)?;
         let control = Arc::new(ControlDatabase::open(&data.control_database())?);
         let files = Arc::new(FileStore::open(Arc::clone(&control), data.clone(), max_file_bytes)?);
@@ -82,6 +94,8 @@ impl Engine {
             Box::new(FineTuning { trainer, database, data: data.clone(), files, tuned }) as Box<dyn JobKind>
         });
         models.attach(Arc::clone(&tuned), tuned_memory_bytes);
+        let embedding_cache = EmbeddingCache::new(data.embedding_cache(), embedding_cache_bytes);
+        models.attach_cache(Arc::clone(&embedding_cache));
         let models = Arc::new(models);
         let store = Arc::new(Store::open(data, index)?);
         let parts = Arc::new(AnalysisParts {
@@ -95,7 +109,8 @@ impl Engine {
             Analysis::KINDS.map(|kind| Box::new(AnalysisJobs { kind, parts: Arc::clone(&parts) }) as Box<dyn JobKind>);
         let reembedding: Box<dyn JobKind> =
             Box::new(ReembedJobs { store: Arc::clone(&store), models: Arc::clone(&models) });
-        let compaction: Box<dyn JobKind> = Box::new(CompactionJobs { store: Arc::clone(&store) });
+        let compaction: Box<dyn JobKind> =
+            Box::new(CompactionJobs { store: Arc::clone(&store), embedding_cache: Arc::clone(&embedding_cache) });
         let kinds = fine_tuning.into_iter().chain(analyses).chain([reembedding, compaction]).collect();
         let jobs =
             Arc::new(Jobs::open(Arc::clone(&control), data.clone(), kinds, MemoryBudget::new(job_memory_bytes))?);
@@ -111,6 +126,7 @@ impl Engine {
             organization,
             moderation,
             analyses: parts,
+            embedding_cache,
             models,
         })
     }
@@ -154,9 +170,25 @@ impl Engine {
         Ok(self.store.create(name, &EmbedderInfo::external(vectors.trim(), dimension))?)
     }
 
-    /// Deletes a collection with all it holds; `false` when there was none.
+    /// Deletes a collection with all it holds, vectors kept of its texts included; `false` when there was none.
     pub fn delete_collection(&self, name: &str) -> Result<bool, EngineError> {
-        Ok(self.store.delete(name)?)
+        // Before, so that a crash in between leaves nothing behind that nobody asks about again; and after, for what an ingest
+        // that was under way brought meanwhile.
+        self.embedding_cache.forget_collection(name);
+        let deleted = self.store.delete(name)?;
+        self.embedding_cache.forget_collection(name);
+        Ok(deleted)
+    }
+
+    /// What the cache of vectors holds, and how often a vector was found in it since this process started.
+    pub fn embedding_cache(&self) -> EmbeddingCacheStatistics {
+        self.embedding_cache.statistics()
+    }
+
+    /// Removes all vectors that are kept of texts embedded before. `false` when another process still reads an older state,
+    /// so that they stay in the log of the file until it is done.
+    pub fn clear_embedding_cache(&self) -> bool {
+        self.embedding_cache.clear()
     }
 
     /// The collection, once it is certain that the loaded embedder made its vectors.

@@ -14,6 +14,7 @@ mod control;
 mod deletion;
 pub mod diversity;
 pub mod duplicates;
+mod embedding_cache;
 mod engine;
 mod error;
 mod evaluate;
@@ -44,6 +45,7 @@ pub use anser_index::{Collection, CollectionInfo, Compaction, IndexOptions, Over
 pub use anser_index::{Filter, FilterExplain, FilterPlace, UnknownKey};
 pub use anser_index::{Fusion, FusionMethod, SearchMode, SearchSettings};
 pub use answer::{AnswerEvent, AnswerRequest, TrainingContext, abstention_text, grounded_messages, numbered_passages};
+pub use embedding_cache::EmbeddingCacheStatistics;
 pub use engine::{Engine, EngineOptions};
 pub use error::EngineError;
 pub use evaluate::metrics;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 #[cfg(doc)]
 use crate::Engine;
 use crate::TunedModel;
+use crate::embedding_cache::{CacheUser, EmbeddingCache, Reused};
 use crate::tuning::TunedModels;
 use tuned::TunedCache;
 
@@ -65,6 +66,9 @@ pub struct ServedModel {
 pub struct ServedModels {
     loader: Box<dyn ModelLoader>,
     embedder: Mutex<Option<Arc<dyn Embedder>>>,
+    /// The embedder of [`ServedModels::embedder`] and that of [`ServedModels::embedder_for_callers`], with the cache in front.
+    cached_embedders: [Mutex<Option<Arc<dyn Embedder>>>; 2],
+    cache: Option<Arc<EmbeddingCache>>,
     reranker: Mutex<Option<Arc<dyn Reranker>>>,
     generator: Mutex<Option<Arc<dyn Generator>>>,
     tuned: Option<(Arc<TunedModels>, TunedCache)>,
@@ -76,6 +80,8 @@ impl ServedModels {
         Self {
             loader: Box::new(loader),
             embedder: Mutex::new(None),
+            cached_embedders: [const { Mutex::new(None) }; 2],
+            cache: None,
             reranker: Mutex::new(None),
             generator: Mutex::new(None),
             tuned: None,
@@ -87,9 +93,37 @@ impl ServedModels {
         self.tuned = Some((models, TunedCache::new(memory_bytes)));
     }
 
-    /// The embedder, loaded if need be; callers that come meanwhile wait for the same load.
+    /// Puts a cache in front of the embedder.
+    pub(crate) fn attach_cache(&mut self, cache: Arc<EmbeddingCache>) {
+        self.cache = Some(cache);
+    }
+
+    /// The embedder, loaded if need be; callers that come meanwhile wait for the same load. The vectors of the last queries
+    /// are kept in memory, and of other texts none.
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>> {
-        get_or_load(&self.embedder, || self.loader.embedder())
+        let [questions, _] = &self.cached_embedders;
+        get_or_load(questions, || Ok(self.cached_embedder(CacheUser::Questions)?.0))
+    }
+
+    /// The embedder for callers who want the vectors themselves: those of passages are kept on disk, where the engine was
+    /// told to keep them.
+    pub fn embedder_for_callers(&self) -> Result<Arc<dyn Embedder>> {
+        let [_, callers] = &self.cached_embedders;
+        get_or_load(callers, || Ok(self.cached_embedder(CacheUser::Callers)?.0))
+    }
+
+    /// The embedder for the documents of a collection, and how many texts it did not have to embed because their vectors
+    /// were known.
+    pub(crate) fn embedder_for(&self, collection: &str) -> Result<(Arc<dyn Embedder>, Reused)> {
+        self.cached_embedder(CacheUser::Collection(collection))
+    }
+
+    fn cached_embedder(&self, user: CacheUser<'_>) -> Result<(Arc<dyn Embedder>, Reused)> {
+        let embedder = get_or_load(&self.embedder, || self.loader.embedder())?;
+        Ok(match &self.cache {
+            Some(cache) => cache.in_front_of(embedder, user),
+            None => (embedder, Reused::default()),
+        })
     }
 
     /// The reranker, loaded if need be; `None` when this engine has none.

@@ -99,7 +99,8 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<(), EngineErro
     Ok(())
 }
 
-fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+/// Changes to write-ahead logging, with patience: two processes that make the same file meet here.
+pub(crate) fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     for attempt in 1.. {
         match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
             Err(rusqlite::Error::SqliteFailure(error, _))

@@ -1,4 +1,4 @@
-//! Stores documents with their vectors, one durable transaction for each batch. Documents that are stored already are
+//! What is done with a batch of documents on its way into a collection, one durable transaction for each. Documents that are stored already are
 //! recognised before they are embedded, which is what makes an interrupted ingest cheap to repeat.
 
 use std::collections::HashMap;
@@ -46,20 +46,25 @@ enum Maker<'a> {
     Rows,
 }
 
-/// Collects documents and writes them in batches.
-pub(super) struct BatchWriter<'a> {
+/// A document with its vectors, ready to be stored.
+pub(super) struct Made {
+    pub(super) document: NewDocument,
+    /// Chunks that were longer than the embedder reads.
+    pub(super) truncated: u64,
+}
+
+/// What is done with batches of documents; shared by the threads that do it.
+pub(super) struct BatchMaker<'a> {
     collection: Arc<Collection>,
     maker: Maker<'a>,
     fingerprints: FingerprintBase,
-    cancel: &'a CancelToken,
+    pub(super) cancel: &'a CancelToken,
     capacity: usize,
     batch_bytes: usize,
-    batch: Vec<Incoming>,
-    bytes: usize,
 }
 
-impl<'a> BatchWriter<'a> {
-    /// A writer of documents with the vectors of `embedder`, or, without one, with those that they bring along.
+impl<'a> BatchMaker<'a> {
+    /// For documents with the vectors of `embedder`, or, without one, with those that they bring along.
     pub(super) fn new(
         collection: Arc<Collection>,
         embedder: Option<&'a dyn Embedder>,
@@ -78,36 +83,62 @@ impl<'a> BatchWriter<'a> {
             cancel,
             capacity: options.batch_documents.max(1) * larger,
             batch_bytes: BATCH_BYTES * larger,
-            batch: Vec::new(),
-            bytes: 0,
         })
     }
 
-    /// Adds a document; `true` when the batch is complete and wants to be flushed.
-    pub(super) fn push(&mut self, incoming: Incoming) -> bool {
-        self.bytes += incoming.document.text.len();
-        self.batch.push(incoming);
-        self.batch.len() >= self.capacity || self.bytes >= self.batch_bytes
+    /// Whether a batch of so many documents with so many bytes of text is complete.
+    pub(super) fn is_complete(&self, documents: usize, bytes: usize) -> bool {
+        documents >= self.capacity || bytes >= self.batch_bytes
     }
 
-    /// Embeds and stores what was pushed; `advance` hears which share of it is embedded. All of it is durable when
-    /// this returns, or nothing.
-    pub(super) fn flush(&mut self, report: &mut IngestReport, advance: &mut dyn FnMut(f64)) -> Result<(), EngineError> {
-        let batch = std::mem::take(&mut self.batch);
-        self.bytes = 0;
-        if batch.is_empty() {
-            return Ok(());
+    /// Whether vectors are made here.
+    pub(super) fn embeds(&self) -> bool {
+        matches!(self.maker, Maker::Embedder(..))
+    }
+
+    /// Cuts and embeds documents, each with its fingerprint; `advance` hears which share of them is embedded. Those that
+    /// the embedder refuses are reported and left out.
+    pub(super) fn make(
+        &self,
+        documents: Vec<(Incoming, String)>,
+        report: &mut IngestReport,
+        advance: &mut dyn FnMut(f64),
+    ) -> Result<Vec<Made>, EngineError> {
+        if documents.is_empty() {
+            return Ok(Vec::new());
         }
-        self.cancel.check()?;
-        let changed = self.without_unchanged(batch, report)?;
-        let documents = match &self.maker {
-            Maker::Rows => changed.into_iter().filter_map(brought_along).collect(),
-            Maker::Embedder(embedder, chunker) => PassageEmbedder { embedder: *embedder, chunker, cancel: self.cancel }
-                .documents(changed, report, advance)?,
-        };
+        match &self.maker {
+            Maker::Rows => Ok(documents.into_iter().filter_map(brought_along).collect()),
+            Maker::Embedder(embedder, chunker) => {
+                self.cancel.check()?;
+                PassageEmbedder { embedder: *embedder, chunker, cancel: self.cancel }
+                    .documents(documents, report, advance)
+            }
+        }
+    }
+
+    /// Stores documents and counts them. All of it is durable when this returns, or nothing. `look_again`: some of them may
+    /// have been stored just so since [`BatchMaker::without_unchanged`] looked.
+    pub(super) fn store(
+        &self,
+        mut documents: Vec<Made>,
+        look_again: bool,
+        report: &mut IngestReport,
+    ) -> Result<(), EngineError> {
+        if look_again {
+            let ids: Vec<DocumentId> = documents.iter().map(|made| made.document.document.id.clone()).collect();
+            let stored = self.collection.fingerprints(&ids)?;
+            let before = documents.len();
+            documents.retain(|made| stored.get(&made.document.document.id) != Some(&made.document.fingerprint));
+            let unchanged = (before - documents.len()) as u64;
+            report.rows += unchanged;
+            report.unchanged += unchanged;
+        }
         if documents.is_empty() {
             return Ok(());
         }
+        let truncated: u64 = documents.iter().map(|made| made.truncated).sum();
+        let documents: Vec<NewDocument> = documents.into_iter().map(|made| made.document).collect();
         let chunks: usize = documents.iter().map(|document| document.chunks.len()).sum();
         let outcome = patiently(self.cancel, || self.collection.upsert(&documents).map_err(EngineError::from))?;
         report.rows += documents.len() as u64;
@@ -115,15 +146,19 @@ impl<'a> BatchWriter<'a> {
         report.replaced += outcome.replaced as u64;
         report.unchanged += outcome.unchanged as u64;
         report.chunks += chunks as u64;
+        report.truncated_chunks += truncated;
         Ok(())
     }
 
     /// Drops documents that are stored already just so, and all but the last one of each id, and counts them.
-    fn without_unchanged(
+    pub(super) fn without_unchanged(
         &self,
         batch: Vec<Incoming>,
         report: &mut IngestReport,
     ) -> Result<Vec<(Incoming, String)>, EngineError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids: Vec<DocumentId> = batch.iter().map(|incoming| incoming.document.id.clone()).collect();
         let stored = self.collection.fingerprints(&ids)?;
         let mut places: HashMap<DocumentId, usize> = HashMap::with_capacity(batch.len());
@@ -149,12 +184,13 @@ impl<'a> BatchWriter<'a> {
 }
 
 /// A document that brought its vector along, as one chunk without white space at its ends. Nobody counted its tokens.
-fn brought_along((incoming, fingerprint): (Incoming, String)) -> Option<NewDocument> {
+fn brought_along((incoming, fingerprint): (Incoming, String)) -> Option<Made> {
     let (document, embedding) = (incoming.document, incoming.vector?);
     let start = document.text.len() - document.text.trim_start().len();
     let text = document.text.trim().to_owned();
     let span = ByteSpan::new(start, start + text.len())?;
-    Some(NewDocument { document, fingerprint, chunks: vec![NewChunk { span, text, tokens: 0, embedding }] })
+    let chunks = vec![NewChunk { span, text, tokens: 0, embedding }];
+    Some(Made { document: NewDocument { document, fingerprint, chunks }, truncated: 0 })
 }
 
 /// Repeats `call` while what it needs is overloaded, waiting longer each time.

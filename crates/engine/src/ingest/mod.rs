@@ -3,7 +3,7 @@
 //! The road of a row: a source (`source/`) gives rows with their line numbers; the first thousand decide what each
 //! column is for (`mapping`) and which type it has (`values`); rows become documents (`rows`) with an id and a
 //! fingerprint (`identity`); documents that are not stored already are cut into chunks (`chunking`), embedded and
-//! stored in durable batches (`batch`). A bad row costs that row and is reported with its line. An ingest that was
+//! stored in durable batches (`batch`), all of which goes on at once (`pipeline`). A bad row costs that row and is reported with its line. An ingest that was
 //! interrupted at any point is resumed by running it again: what is stored already is skipped, nothing is doubled.
 
 mod batch;
@@ -15,6 +15,7 @@ mod identity;
 mod mapping;
 mod options;
 mod passages;
+mod pipeline;
 mod report;
 mod rows;
 mod source;
@@ -39,10 +40,11 @@ pub use report::{AttributeField, IngestReport, LISTED_ROW_ERRORS, ResolvedField,
 pub(crate) use whole::embed_whole;
 
 use crate::{Engine, EngineError, ServedModels};
-use batch::{BatchWriter, Incoming};
+use batch::{BatchMaker, Incoming};
 use brought::brought_vector;
 use feed::{Feed, failed};
 use mapping::{Mapping, Sample};
+use pipeline::Intake;
 use rows::{RowReader, check_text};
 use source::{
     ByteSource, ColumnarSource, DelimitedSource, DocumentsSource, Extent, Piece, Placed, ProseSource, ReadFailure,
@@ -188,7 +190,8 @@ impl Ingester<'_> {
 
         let (target, embedder) = target.open(self, collection, dimension, &name)?;
         let owner = embedder.is_none().then(|| target.embedder().clone());
-        let mut writer = BatchWriter::new(target, embedder.as_deref(), options, watch.cancel)?;
+        let (embedder, reused) = embedder.unzip();
+        let maker = BatchMaker::new(target, embedder.as_deref(), options, watch.cancel)?;
         let (total, unit) = match extent {
             Extent::Bytes(total) => (total, ProgressUnit::Bytes),
             Extent::Rows(total) => (total, ProgressUnit::Items),
@@ -197,14 +200,16 @@ impl Ingester<'_> {
         let shown =
             name.file_name().map_or_else(|| name.display().to_string(), |name| name.to_string_lossy().into_owned());
         watch.progress.start(&format!("ingest {shown}"), total, unit);
-        let mut steps = Steps { reader: reader.as_mut(), owner: owner.as_ref(), options, watch, report: &mut report };
-        let outcome = steps.run(sample, &mut feed, &mut writer);
+        let mut steps = Steps { reader: reader.as_mut(), owner: owner.as_ref(), options, watch };
+        let outcome = pipeline::run(&maker, watch.progress, report, |intake| steps.run(sample, &mut feed, intake));
         watch.progress.finish();
-        outcome?;
+        let mut report = outcome?;
         feed.finish(report.rows - report.rejected)?;
         if let Some(reader) = reader {
             report.fields = reader.into_fields();
         }
+        // Of a chunk that was left out again in the end, nobody wants to know whether it was known.
+        report.cached_chunks = reused.map_or(0, |reused| reused.get()).min(report.chunks);
         report.seconds = begun.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -217,13 +222,12 @@ struct Steps<'a> {
     owner: Option<&'a EmbedderInfo>,
     options: &'a IngestOptions,
     watch: Watch<'a>,
-    report: &'a mut IngestReport,
 }
 
 impl Steps<'_> {
-    fn run(&mut self, sample: Vec<Placed>, feed: &mut Feed, writer: &mut BatchWriter<'_>) -> Result<(), EngineError> {
+    fn run(&mut self, sample: Vec<Placed>, feed: &mut Feed, intake: &mut Intake<'_, '_>) -> Result<(), EngineError> {
         let mut sample = sample.into_iter();
-        let (mut stored, mut position) = (0, 0);
+        let mut position = 0;
         loop {
             let placed = match sample.next() {
                 Some(placed) => Some(placed),
@@ -231,28 +235,15 @@ impl Steps<'_> {
             };
             let Some(placed) = placed else { break };
             position = placed.position;
-            if let Some(incoming) = self.incoming(placed.piece)
-                && writer.push(incoming)
-            {
-                self.flush(writer, stored, position)?;
-                stored = position;
+            if let Some(incoming) = self.incoming(placed.piece, &mut intake.report) {
+                intake.push(incoming, position)?;
             }
         }
-        self.flush(writer, stored, position)
-    }
-
-    /// Writes a batch that was read between two positions of the source.
-    fn flush(&mut self, writer: &mut BatchWriter<'_>, from: u64, to: u64) -> Result<(), EngineError> {
-        let progress = self.watch.progress;
-        let length = to.saturating_sub(from) as f64;
-        writer.flush(self.report, &mut |share| progress.set(from + (length * share) as u64))?;
-        progress.set(to);
-        Ok(())
+        intake.send(position)
     }
 
     /// The document that a piece stands for; a piece that stands for none is reported.
-    fn incoming(&mut self, piece: Piece) -> Option<Incoming> {
-        let report = &mut *self.report;
+    fn incoming(&mut self, piece: Piece, report: &mut IngestReport) -> Option<Incoming> {
         let (document, vector, markdown, line, row) = match piece {
             Piece::Row(row) => {
                 let (line, number) = (row.line, row.row);

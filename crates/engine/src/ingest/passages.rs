@@ -3,7 +3,7 @@
 use anser_core::{CancelToken, Document, EmbedPurpose, Embedded, Embedder, ErrorKind};
 use anser_index::{NewChunk, NewDocument};
 
-use super::batch::{Incoming, patiently};
+use super::batch::{Incoming, Made, patiently};
 use super::chunking::{ChunkSpan, Chunker};
 use super::{IngestReport, RowError};
 use crate::EngineError;
@@ -33,7 +33,7 @@ impl PassageEmbedder<'_> {
         incoming: Vec<(Incoming, String)>,
         report: &mut IngestReport,
         advance: &mut dyn FnMut(f64),
-    ) -> Result<Vec<NewDocument>, EngineError> {
+    ) -> Result<Vec<Made>, EngineError> {
         let prepare = |(incoming, fingerprint)| self.prepare(incoming, fingerprint);
         let prepared = incoming.into_iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
         self.embed(prepared, report, advance)
@@ -59,23 +59,23 @@ impl PassageEmbedder<'_> {
         prepared: Vec<Prepared>,
         report: &mut IngestReport,
         advance: &mut dyn FnMut(f64),
-    ) -> Result<Vec<NewDocument>, EngineError> {
+    ) -> Result<Vec<Made>, EngineError> {
         let all: Vec<&String> = prepared.iter().flat_map(|document| &document.passages).collect();
         match self.vectors(&all, advance) {
             Ok(vectors) => {
                 let mut vectors = vectors.into_iter();
-                Ok(prepared.into_iter().map(|document| assemble(document, &mut vectors, report)).collect())
+                Ok(prepared.into_iter().map(|document| assemble(document, &mut vectors)).collect())
             }
             Err(error) if error.kind() == ErrorKind::InvalidInput => self.embed_each(prepared, report),
             Err(error) => Err(error),
         }
     }
 
-    fn embed_each(&self, prepared: Vec<Prepared>, report: &mut IngestReport) -> Result<Vec<NewDocument>, EngineError> {
+    fn embed_each(&self, prepared: Vec<Prepared>, report: &mut IngestReport) -> Result<Vec<Made>, EngineError> {
         let mut documents = Vec::with_capacity(prepared.len());
         for document in prepared {
             match self.vectors(&document.passages.iter().collect::<Vec<_>>(), &mut |_| ()) {
-                Ok(vectors) => documents.push(assemble(document, &mut vectors.into_iter(), report)),
+                Ok(vectors) => documents.push(assemble(document, &mut vectors.into_iter())),
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
                     let Incoming { line, row, .. } = document.incoming;
                     let message = format!("the text cannot be embedded: {error}");
@@ -107,18 +107,15 @@ impl PassageEmbedder<'_> {
 }
 
 /// Puts a document together with the next of `vectors`, one for each of its chunks.
-fn assemble(
-    prepared: Prepared,
-    vectors: &mut impl Iterator<Item = Embedded>,
-    report: &mut IngestReport,
-) -> NewDocument {
+fn assemble(prepared: Prepared, vectors: &mut impl Iterator<Item = Embedded>) -> Made {
     let Prepared { incoming, fingerprint, chunks, .. } = prepared;
     let document = incoming.document;
+    let mut truncated = 0;
     let chunks = chunks
         .into_iter()
         .zip(vectors)
         .map(|(chunk, embedded)| {
-            report.truncated_chunks += u64::from(embedded.truncated);
+            truncated += u64::from(embedded.truncated);
             NewChunk {
                 span: chunk.span,
                 text: chunk.span.slice(&document.text).unwrap_or_default().to_owned(),
@@ -127,5 +124,5 @@ fn assemble(
             }
         })
         .collect();
-    NewDocument { document, fingerprint, chunks }
+    Made { document: NewDocument { document, fingerprint, chunks }, truncated }
 }

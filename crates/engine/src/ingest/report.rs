@@ -133,6 +133,8 @@ pub struct IngestReport {
     pub chunks: u64,
     /// Chunks that were longer than the embedder reads; the vector stands for their beginning.
     pub truncated_chunks: u64,
+    /// Chunks whose vectors were known from the same text embedded before.
+    pub cached_chunks: u64,
     /// The fields used.
     pub fields: ResolvedFields,
     /// Why rows were rejected: the first 100.
@@ -150,6 +152,22 @@ impl IngestReport {
         if self.errors.len() < LISTED_ROW_ERRORS {
             self.errors.push(error);
         }
+    }
+
+    /// Adds the counts, errors and warnings of a part that was read after this one.
+    pub(super) fn add(&mut self, part: Self) {
+        self.rows += part.rows;
+        self.inserted += part.inserted;
+        self.replaced += part.replaced;
+        self.unchanged += part.unchanged;
+        self.rejected += part.rejected;
+        self.chunks += part.chunks;
+        self.truncated_chunks += part.truncated_chunks;
+        self.cached_chunks += part.cached_chunks;
+        self.errors.extend(part.errors);
+        self.errors.truncate(LISTED_ROW_ERRORS);
+        self.warnings.extend(part.warnings);
+        self.warnings.truncate(LISTED_ROW_ERRORS);
     }
 
     pub(super) fn warn(&mut self, warning: RowError) {

@@ -12,6 +12,7 @@ use super::mapping::{Mapping, Role};
 use super::source::{Piece, Placed};
 use super::{ExternalVectors, IngestOptions, Ingester};
 use crate::EngineError;
+use crate::embedding_cache::Reused;
 use crate::engine::{MAX_DIMENSION, collection_for_embedder};
 
 /// Names of collections and vectors in messages are cut to this many characters.
@@ -27,8 +28,8 @@ pub(super) enum Target {
     NewExternal(ExternalVectors),
 }
 
-/// A collection, and the embedder, where one makes its vectors.
-type Opened = (Arc<Collection>, Option<Arc<dyn Embedder>>);
+/// A collection, and the embedder, where one makes its vectors, with the number of texts that it did not have to embed.
+type Opened = (Arc<Collection>, Option<(Arc<dyn Embedder>, Reused)>);
 
 impl Target {
     /// What the collection called `name` is or becomes. `Conflict` when it holds other vectors than the options say.
@@ -86,7 +87,7 @@ impl Target {
         let wanted = match self {
             Self::External(collection) => return Ok((collection, None)),
             Self::Embedded => {
-                let embedder = ingester.models.embedder()?;
+                let (embedder, reused) = ingester.models.embedder_for(name)?;
                 let existing = || collection_for_embedder(ingester.store, ingester.models, name);
                 let collection = match existing() {
                     Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -94,7 +95,7 @@ impl Target {
                     }
                     found => found?,
                 };
-                return Ok((collection, Some(embedder)));
+                return Ok((collection, Some((embedder, reused))));
             }
             Self::NewExternal(wanted) => wanted,
         };

@@ -191,7 +191,11 @@ impl Run<'_, '_> {
         if wanted.is_external() {
             return Err(missing("those are brought along, so that nobody can make them".to_owned()));
         }
-        let loaded = self.kind.models.embedder().map_err(|e| missing(format!("it cannot be loaded ({e})")))?;
+        let (loaded, _) = self
+            .kind
+            .models
+            .embedder_for(&self.request.collection)
+            .map_err(|e| missing(format!("it cannot be loaded ({e})")))?;
         if loaded.info().fingerprint != wanted.fingerprint {
             return Err(missing(format!("{} is loaded", loaded.info().model)));
         }
