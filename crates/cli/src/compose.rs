@@ -54,6 +54,7 @@ pub(crate) fn engine(settings: &Settings, progress: Arc<dyn Progress>) -> Result
     let options = EngineOptions {
         index,
         organization: settings.organization.clone(),
+        embedding_cache_bytes: settings.embedding_cache.saturating_mul(1 << 20),
         tuned_memory_bytes: settings.tuned_memory.saturating_mul(1 << 20),
         job_memory_bytes: settings
             .job_memory

@@ -37,6 +37,7 @@ pub(crate) mod env {
     pub(crate) const ORGANIZATION: &str = "ANSER_ORGANIZATION";
     pub(crate) const TUNED_MEMORY: &str = "ANSER_TUNED_MEMORY";
     pub(crate) const JOB_MEMORY: &str = "ANSER_JOB_MEMORY";
+    pub(crate) const EMBEDDING_CACHE: &str = "ANSER_EMBEDDING_CACHE";
     pub(crate) const FILTER_REPLIES: &str = "ANSER_FILTER_REPLIES";
     pub(crate) const LISTEN: &str = "ANSER_LISTEN";
     pub(crate) const API_KEYS: &str = "ANSER_API_KEYS";
@@ -51,6 +52,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const ORGANIZATION: &str = "anser";
 /// Memory for tuned models unless told otherwise, in MiB: hundreds of adapters.
 const TUNED_MEMORY: u64 = 1024;
+/// Disk for vectors of texts embedded before unless told otherwise, in MiB: none. 1024 hold 600,000 texts of 384 dimensions.
+const EMBEDDING_CACHE: u64 = 0;
 /// The reranker name that means "none".
 const NO_RERANKER: &str = "none";
 
@@ -106,6 +109,9 @@ pub(crate) struct GlobalArgs {
     /// Most memory that analyses may take together, in MiB [default: half of what there is]
     #[arg(long, global = true, value_name = "MIB", env = env::JOB_MEMORY, hide_short_help = true)]
     pub(crate) job_memory: Option<u64>,
+    /// Most disk for vectors of texts embedded before, in MiB; 0 keeps none [default: 0]
+    #[arg(long, global = true, value_name = "MIB", env = env::EMBEDDING_CACHE, hide_short_help = true)]
+    pub(crate) embedding_cache: Option<u64>,
     /// Print JSON for machines instead of text for people
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -143,6 +149,7 @@ struct ConfigFile {
     organization: Option<String>,
     tuned_memory: Option<u64>,
     job_memory: Option<u64>,
+    embedding_cache: Option<u64>,
     filter_replies: Option<bool>,
     listen: Option<SocketAddr>,
 }
@@ -170,6 +177,8 @@ pub(crate) struct Settings {
     pub(crate) tuned_memory: u64,
     /// In MiB; half of what there is, unless told otherwise.
     pub(crate) job_memory: Option<u64>,
+    /// In MiB; 0 keeps none.
+    pub(crate) embedding_cache: u64,
     pub(crate) filter_replies: bool,
     pub(crate) listen: SocketAddr,
 }
@@ -224,6 +233,7 @@ impl Settings {
             organization: args.organization.clone().or(file.organization).unwrap_or_else(|| ORGANIZATION.to_owned()),
             tuned_memory: args.tuned_memory.or(file.tuned_memory).unwrap_or(TUNED_MEMORY),
             job_memory: args.job_memory.or(file.job_memory),
+            embedding_cache: args.embedding_cache.or(file.embedding_cache).unwrap_or(EMBEDDING_CACHE),
             filter_replies: file.filter_replies.unwrap_or(false),
             listen: file.listen.map_or_else(default_listen, Ok)?,
         })

@@ -113,6 +113,9 @@ pub(crate) fn print_report(terminal: &Terminal, name: &str, report: &IngestRepor
         "{name}: {} rows: {} new, {} replaced, {} unchanged, {} rejected; {} chunks in {:.1} s",
         report.rows, report.inserted, report.replaced, report.unchanged, report.rejected, report.chunks, report.seconds
     ))?;
+    if report.cached_chunks > 0 {
+        terminal.line(format!("  {} of {} chunks from the embedding cache", report.cached_chunks, report.chunks))?;
+    }
     for error in report.errors.iter().take(SHOWN_ERRORS) {
         terminal.line(format!("  rejected: {error}"))?;
     }

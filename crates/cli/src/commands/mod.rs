@@ -2,6 +2,7 @@
 
 mod analysis;
 mod ask;
+mod cache;
 mod chat;
 mod classify;
 mod cluster;
@@ -94,6 +95,9 @@ pub(crate) enum Command {
     Eval(eval::EvalCommand),
     /// Check this machine and say how to mend what is wrong
     Doctor(doctor::DoctorArgs),
+    /// Show or clear the vectors kept of texts embedded before
+    #[command(subcommand)]
+    Cache(cache::CacheCommand),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -126,6 +130,7 @@ impl Command {
             Self::Moderate(args) => args.run(settings, terminal),
             Self::Eval(command) => command.run(settings, terminal),
             Self::Doctor(args) => args.run(settings, terminal),
+            Self::Cache(command) => command.run(settings, terminal),
             Self::Completions(args) => args.run(),
         }
     }

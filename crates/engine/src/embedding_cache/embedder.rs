@@ -106,6 +106,10 @@ impl Embedder for CachedEmbedder {
         self.embedder.backend()
     }
 
+    fn shorter_dimensions(&self) -> &[usize] {
+        self.embedder.shorter_dimensions()
+    }
+
     fn embed(&self, texts: &[String], purpose: EmbedPurpose, cancel: &CancelToken) -> Result<Vec<Embedded>> {
         cancel.check()?;
         // The embedder refuses blank texts and says which: it has to see all of them for that.

@@ -127,11 +127,6 @@ impl EmbeddingCache {
         self.misses.fetch_add(misses as u64, Ordering::Relaxed);
     }
 
-    /// Writes what waits to be written.
-    pub(crate) fn flush(&self) {
-        self.writer.flush();
-    }
-
     /// Removes the entries that `collection` used, also those that others use too, from the file and its log. `false` when
     /// somebody still reads an older state, so that they stay in the log until they are done, or when it failed.
     pub(crate) fn forget_collection(&self, collection: &str) -> bool {

@@ -18,7 +18,7 @@ pub(crate) async fn create(
     let reply = call.run(move |work| {
         models::require(work.engine(), &request.model, ServedRole::Embedder)?;
         let texts = request.texts()?;
-        let embedder = work.engine().models().embedder()?;
+        let embedder = work.engine().models().embedder_for_callers()?;
         let cut = shorter(request.dimensions, embedder.info().dimension, embedder.shorter_dimensions())?;
         let mut vectors = embedder.embed(&texts, request.purpose(), &work.cancel)?;
         if vectors.len() != texts.len() {

@@ -40,6 +40,7 @@ pub(crate) async fn figures(State(app): State<AppState>, call: EngineCall) -> Ap
 fn stock(engine: &Engine) -> ApiResult<Stock> {
     let tuned = engine.tuned_models()?;
     Ok(Stock {
+        embedding_cache: engine.embedding_cache(),
         jobs: engine.job_counts()?,
         tuned_models: tuned.len() as i64,
         tuned_models_loaded: tuned.iter().filter(|model| engine.models().is_loaded(&model.id)).count() as i64,
