@@ -12,7 +12,7 @@ pub struct LayerNorm<'a, E> {
     /// Rows to normalise, overwritten by the result.
     pub x: &'a mut [f32],
     /// As many rows, added to `x` before anything else.
-    pub addend: Option<&'a [f32]>,
+    pub addend: Option<&'a [E]>,
     /// Factor of each column.
     pub weight: &'a [f32],
     /// Addend of each column.
@@ -45,7 +45,7 @@ fn layer_norm_body<E: Element, const FMA: bool>(norm: LayerNorm<'_, E>) {
     for (index, row) in norm.x.chunks_exact_mut(width).enumerate() {
         if let Some(addend) = norm.addend {
             for (x, addend) in row.iter_mut().zip(&addend[index * width..(index + 1) * width]) {
-                *x += addend;
+                *x += addend.to_f32();
             }
         }
         let mean = total(row, |x| x) * count;

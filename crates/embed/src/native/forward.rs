@@ -22,7 +22,7 @@ pub(super) struct Pass<E> {
     /// Between the two products of the feed-forward block [tokens, intermediate].
     wide: Vec<E>,
     /// What a product gives to the residual stream [tokens, hidden].
-    change: Vec<f32>,
+    change: Vec<E>,
     quantised: QuantisedRows,
     heads: HeadScratch,
 }
@@ -39,10 +39,10 @@ impl<E: Element> Pass<E> {
                 return Err("a text has no tokens, not even special ones".to_owned());
             }
             let end = place + ids.len() * hidden;
-            network.embed(ids, &mut self.state[place..end], &mut self.change[place..end])?;
+            network.embed(ids, &mut self.state[place..end])?;
             place = end;
         }
-        self.normalise(network, &network.norm);
+        self.normalise(network, &network.norm, false);
         for layer in &network.layers {
             self.attend(network, layer, texts);
             self.feed_forward(network, layer);
@@ -52,24 +52,22 @@ impl<E: Element> Pass<E> {
 
     fn resize(&mut self, network: &Network, tokens: usize) {
         let hidden = network.hidden;
-        for stream in [&mut self.state, &mut self.change] {
-            stream.resize(tokens * hidden, 0.0);
-        }
-        for rows in [&mut self.rounded, &mut self.attended] {
+        self.state.resize(tokens * hidden, 0.0);
+        for rows in [&mut self.change, &mut self.rounded, &mut self.attended] {
             rows.resize(tokens * hidden, E::default());
         }
         self.input.resize(tokens * 3 * hidden, E::default());
         self.wide.resize(tokens * network.intermediate, E::default());
     }
 
-    /// Adds `change` to the residual stream and normalises it.
-    fn normalise(&mut self, network: &Network, norm: &Norm) {
+    /// Normalises the residual stream, with `change` added to it if there is one.
+    fn normalise(&mut self, network: &Network, norm: &Norm, changed: bool) {
         let bytes = network.layers.first().is_some_and(|layer| matches!(layer.input.weights, Weights::Bytes(_)));
         layer_norm(
             network.set,
             LayerNorm {
                 x: &mut self.state,
-                addend: Some(&self.change),
+                addend: changed.then_some(&self.change),
                 weight: &norm.weight,
                 bias: &norm.bias,
                 epsilon: network.epsilon,
@@ -97,7 +95,7 @@ impl<E: Element> Pass<E> {
         }
         let out = RowsMut::dense(change, tokens, hidden);
         layer.attention_output.rows(Rows::dense(attended, tokens, hidden), out, network, quantised);
-        self.normalise(network, &layer.attention_norm);
+        self.normalise(network, &layer.attention_norm, true);
     }
 
     fn feed_forward(&mut self, network: &Network, layer: &Layer) {
@@ -111,7 +109,7 @@ impl<E: Element> Pass<E> {
         }
         let out = RowsMut::dense(change, tokens, hidden);
         layer.down.rows(Rows::dense(wide, tokens, intermediate), out, network, quantised);
-        self.normalise(network, &layer.output_norm);
+        self.normalise(network, &layer.output_norm, true);
     }
 
     fn pooled(&self, network: &Network, texts: &[&[u32]]) -> Vec<Vec<f32>> {

@@ -134,22 +134,21 @@ impl Network {
         })
     }
 
-    /// Writes the embeddings of a text's tokens to `tokens` [tokens, hidden] and those of their positions to `positions`.
+    /// Writes the sums of the embeddings of a text's tokens and of their positions to `out` [tokens, hidden].
     /// The reason of a failure completes "MODEL failed while running: ...".
-    pub(super) fn embed(&self, ids: &[u32], tokens: &mut [f32], positions: &mut [f32]) -> Result<(), String> {
+    pub(super) fn embed(&self, ids: &[u32], out: &mut [f32]) -> Result<(), String> {
         let hidden = self.hidden;
-        let Some(places) = self.positions.get(..positions.len()) else {
+        let Some(places) = self.positions.get(..out.len()) else {
             let room = self.positions.len() / hidden;
             return Err(format!("a text has {} tokens, and its network has positions for {room}", ids.len()));
         };
-        positions.copy_from_slice(places);
-        for (out, &id) in tokens.chunks_exact_mut(hidden).zip(ids) {
+        for ((out, position), &id) in out.chunks_exact_mut(hidden).zip(places.chunks_exact(hidden)).zip(ids) {
             let first = (id as usize).saturating_mul(hidden);
             let Some(token) = self.tokens.get(first..first.saturating_add(hidden)) else {
                 let known = self.tokens.len() / hidden;
                 return Err(format!("the tokenizer made the id {id}, and its network knows {known} tokens"));
             };
-            out.copy_from_slice(token);
+            out.iter_mut().zip(token).zip(position).for_each(|((out, token), position)| *out = token + position);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::{close, random, roundoff, wide};
 
 fn norm<E: Element>(set: InstructionSet, rows: usize, width: usize, (summed, seed): (bool, u64)) {
-    let (x, addend) = (random::<f32>(rows * width, seed), random::<f32>(rows * width, seed + 1));
+    let (x, addend) = (random::<f32>(rows * width, seed), random::<E>(rows * width, seed + 1));
     let (weight, bias) = (random::<f32>(width, seed + 2), random::<f32>(width, seed + 3));
     let epsilon = 1e-3_f32;
     let mut out = x.clone();
@@ -23,7 +23,7 @@ fn norm<E: Element>(set: InstructionSet, rows: usize, width: usize, (summed, see
         let place = row * width..(row + 1) * width;
         let mut values = wide(&x[place.clone()]);
         if let Some(addend) = addend {
-            values.iter_mut().zip(&addend[place]).for_each(|(x, &addend)| *x += f64::from(addend));
+            values.iter_mut().zip(&addend[place]).for_each(|(x, &addend)| *x += f64::from(addend.to_f32()));
         }
         let mean = values.iter().sum::<f64>() / width as f64;
         let variance = values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / width as f64;
