@@ -53,7 +53,7 @@ const ORGANIZATION: &str = "anser";
 /// Memory for tuned models unless told otherwise, in MiB: hundreds of adapters.
 const TUNED_MEMORY: u64 = 1024;
 /// Disk for vectors of texts embedded before unless told otherwise, in MiB: none. 1024 hold 600,000 texts of 384 dimensions.
-const EMBEDDING_CACHE: u64 = 0;
+const EMBEDDING_CACHE: u64 = 1024;
 /// The reranker name that means "none".
 const NO_RERANKER: &str = "none";
 
@@ -109,7 +109,7 @@ pub(crate) struct GlobalArgs {
     /// Most memory that analyses may take together, in MiB [default: half of what there is]
     #[arg(long, global = true, value_name = "MIB", env = env::JOB_MEMORY, hide_short_help = true)]
     pub(crate) job_memory: Option<u64>,
-    /// Most disk for vectors of texts embedded before, in MiB; 0 keeps none [default: 0]
+    /// Most disk for vectors of texts embedded before, in MiB; 0 keeps none [default: 1024]
     #[arg(long, global = true, value_name = "MIB", env = env::EMBEDDING_CACHE, hide_short_help = true)]
     pub(crate) embedding_cache: Option<u64>,
     /// Print JSON for machines instead of text for people

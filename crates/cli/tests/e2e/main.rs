@@ -16,6 +16,7 @@ mod demo;
 mod duplicates;
 mod holder;
 mod interrupted;
+mod multilingual;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;
 mod odd_input;

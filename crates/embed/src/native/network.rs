@@ -5,8 +5,8 @@ use anser_models::{Activation, Dense, Encoder, EncoderLayer, Norm, Pooling};
 
 use crate::NumberFormat;
 
-/// Columns of activations and weights that share a scale in int8: the whole depth, unless sums of bytes would overflow.
-const INT8_GROUP: usize = 1 << 15;
+/// Columns of activations and weights that share a scale in int8.
+const INT8_GROUP: usize = 128;
 
 /// Weights of one product.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder, ErrorKind};
+use anser_core::{CancelToken, Device, EmbedPurpose, Embedded, Embedder, ErrorKind};
 use anser_embed::{EmbedError, EmbedOptions, Engine, NumberFormat, RuntimeLibrary, TextEmbedder, recorded_choice};
 
 use crate::models::{mixed_texts, models, options};
@@ -112,4 +112,39 @@ fn a_text_has_the_same_bits_in_runs_of_every_size() {
             assert_eq!(embed(&native(format, batch_tokens), &texts), expected, "{format} {batch_tokens:?}");
         }
     }
+}
+
+fn on_candle(device: Device) -> Result<TextEmbedder, EmbedError> {
+    let (engine, format) = (Some(Engine::Candle), Some(NumberFormat::F32));
+    TextEmbedder::load(&models().embedder, &NoRuntime, &EmbedOptions { engine, format, device, ..options() })
+}
+
+#[test]
+fn candle_gives_the_vectors_of_the_native_engine_on_every_device() {
+    let texts = mixed_texts();
+    let exact = embed(&native(NumberFormat::F32, None), &texts);
+    for device in [Device::Cpu, Device::Cuda(0), Device::Metal] {
+        let embedder = match on_candle(device) {
+            Ok(embedder) => embedder,
+            Err(error) => {
+                assert!(!device.is_cpu(), "{error}");
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                eprintln!("skipped: {error}");
+                continue;
+            }
+        };
+        let title = if device.is_cpu() { "candle f32".to_owned() } else { format!("candle f32 on {device}") };
+        assert_eq!(embedder.backend(), title);
+        for ((text, exact), got) in texts.iter().zip(&exact).zip(embed(&embedder, &texts)) {
+            let cosine = exact.embedding.cosine(&got.embedding).unwrap();
+            assert!(cosine > 0.99999, "{device} {cosine} {text}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_advice() {
+    let error = on_candle(Device::Cuda(4096)).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("--device cpu"), "{error}");
 }

@@ -32,9 +32,9 @@ pub(crate) fn models() -> &'static Models {
     })
 }
 
-/// The files of another model of the catalogue.
+/// The files of another embedder, by its name in the catalogue or its folder.
 pub(crate) fn model(name: &str) -> ModelFiles {
-    store().ensure(name, &NoProgress).unwrap()
+    store().ensure_embedder(name, &NoProgress).unwrap()
 }
 
 fn store() -> ModelStore {

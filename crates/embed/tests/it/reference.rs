@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anser_core::{CancelToken, EmbedPurpose, Embedded, Embedder};
-use anser_embed::{EmbedOptions, TextEmbedder};
+use anser_embed::{EmbedOptions, Engine, NumberFormat, TextEmbedder};
+use anser_models::{ConvertTarget, GraphFormat, ModelFiles};
 use serde_json::Value;
 
 use crate::models::{model, models};
@@ -44,15 +45,54 @@ impl Reference {
     }
 }
 
-fn multilingual() -> TextEmbedder {
-    let options = EmbedOptions { threads: 2, ..EmbedOptions::default() };
-    TextEmbedder::load(&model("universal-sentence-encoder-multilingual-3"), &models().runtime, &options).unwrap()
+fn load(files: &ModelFiles, engine: Engine, format: Option<NumberFormat>, batch_tokens: Option<usize>) -> TextEmbedder {
+    let options = EmbedOptions { threads: 2, engine: Some(engine), format, batch_tokens, ..EmbedOptions::default() };
+    TextEmbedder::load(files, &models().runtime, &options).unwrap()
+}
+
+fn largest_difference(a: &[Embedded], b: &[Embedded]) -> f32 {
+    let numbers =
+        |embedded: &[Embedded]| -> Vec<f32> { embedded.iter().flat_map(|e| e.embedding.as_slice().to_vec()).collect() };
+    numbers(a).iter().zip(numbers(b)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn minilm_is_what_other_implementations_say_in_every_format() {
+    let reference = Reference::read("minilm-reference", 384);
+    let files = model("all-MiniLM-L6-v2");
+    for (format, difference, cosine) in
+        [(NumberFormat::F32, 1e-4, 0.999_999), (NumberFormat::Bf16, 1e-2, 0.9995), (NumberFormat::Int8, 3e-2, 0.995)]
+    {
+        let embedder = load(&files, Engine::Native, Some(format), None);
+        let embedded = reference.embedded(&embedder);
+        let (apart, alike) = reference.compared(&embedded);
+        println!("{}: largest difference {apart:.1e}, smallest cosine {alike:.6}", embedder.backend());
+        assert!(apart < difference && alike > cosine, "{format:?}: {apart} {alike}");
+        for ((embedded, tokens), text) in embedded.iter().zip(&reference.tokens).zip(&reference.texts) {
+            assert_eq!((embedded.tokens, embedded.truncated), ((*tokens).min(256), *tokens > 256), "{text}");
+        }
+    }
+}
+
+#[test]
+fn minilm_as_an_onnx_graph_is_the_same_and_padding_moves_nothing() {
+    let reference = Reference::read("minilm-reference", 384);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("minilm-onnx");
+    model("all-MiniLM-L6-v2").convert(ConvertTarget::Onnx(GraphFormat::F32), &out, false).unwrap();
+    let files = model(out.to_str().unwrap());
+    let alone = reference.embedded(&load(&files, Engine::Onnx, None, Some(0)));
+    let (apart, _) = reference.compared(&alone);
+    let together = reference.embedded(&load(&files, Engine::Onnx, None, Some(2048)));
+    let moved = largest_difference(&alone, &together);
+    println!("largest difference {apart:.1e}, by padding {moved:.1e}");
+    assert!(apart < 1e-4 && moved < 1e-5, "{apart} {moved}");
 }
 
 #[test]
 fn the_multilingual_model_is_what_it_was_with_its_own_tokenizer() {
     let reference = Reference::read("multilingual-reference", 512);
-    let embedder = multilingual();
+    let embedder = load(&model("universal-sentence-encoder-multilingual-3"), Engine::Onnx, None, None);
     let embedded = reference.embedded(&embedder);
     for ((embedded, tokens), text) in embedded.iter().zip(&reference.tokens).zip(&reference.texts) {
         assert_eq!(embedded.tokens, *tokens, "{text}");
@@ -69,7 +109,7 @@ fn the_multilingual_model_is_what_it_was_with_its_own_tokenizer() {
 
 #[test]
 fn translations_are_nearer_than_other_sentences() {
-    let embedder = multilingual();
+    let embedder = load(&model("universal-sentence-encoder-multilingual-3"), Engine::Onnx, None, None);
     let meanings = [
         ["Where is my parcel?", "我的包裹在哪里？", "Wo ist mein Paket?"],
         ["The soup tastes wonderful.", "这汤的味道好极了。", "Die Suppe schmeckt wunderbar."],
@@ -90,7 +130,7 @@ fn translations_are_nearer_than_other_sentences() {
 
 #[test]
 fn odd_texts_of_the_multilingual_model_have_vectors_too() {
-    let embedder = multilingual();
+    let embedder = load(&model("universal-sentence-encoder-multilingual-3"), Engine::Onnx, None, None);
     let texts: Vec<String> =
         ["\u{200b}", "\u{ad}\u{301}", "\u{10ffff}", "▁", "\0", "\u{feff}x", "\u{1112}\u{1161}\u{11ab}"]
             .map(str::to_owned)

@@ -318,8 +318,9 @@ fn is_damage(error: &rusqlite::Error) -> bool {
             matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
         }
         // A value of another type or length than this program writes.
-        rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..) => true,
-        rusqlite::Error::QueryReturnedNoRows => true,
+        rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::QueryReturnedNoRows => true,
         _ => false,
     }
 }

@@ -115,7 +115,9 @@ impl Writer {
         }
         let mut state = self.shared.state.lock();
         let before = state.waiting.len();
-        keys.iter().for_each(|key| state.waiting.touch(*key, owner));
+        for key in keys {
+            state.waiting.touch(*key, owner);
+        }
         self.wake(&mut state, before);
     }
 
