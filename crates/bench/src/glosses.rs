@@ -77,12 +77,11 @@ impl Glosses {
             return Ok(Self { vectors: order.iter().filter_map(|at| all.get(*at).cloned()).collect(), seed });
         }
         let kept = package.join(format!("glosses-{tag}-{seed}-{wanted}.f32"));
-        let vectors = match stored(&kept, wanted, info.dimension)? {
-            Some(vectors) => vectors,
-            None => {
-                let chosen: Vec<String> = order.iter().filter_map(|at| texts.get(*at).cloned()).collect();
-                embed(&embedder, &chosen, &kept)?
-            }
+        let vectors = if let Some(vectors) = stored(&kept, wanted, info.dimension)? {
+            vectors
+        } else {
+            let chosen: Vec<String> = order.iter().filter_map(|at| texts.get(*at).cloned()).collect();
+            embed(&embedder, &chosen, &kept)?
         };
         Ok(Self { vectors, seed })
     }

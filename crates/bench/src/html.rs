@@ -99,7 +99,10 @@ fn model(model: &ModelRecord) -> String {
 
 /// A list of what is HTML already, if there is anything.
 fn list(page: &mut String, items: impl Iterator<Item = String>) {
-    let items: String = items.map(|item| format!("<li>{item}</li>\n")).collect();
+    let items = items.fold(String::new(), |mut items, item| {
+        let _ = writeln!(items, "<li>{item}</li>");
+        items
+    });
     if !items.is_empty() {
         let _ = writeln!(page, "<ul class=\"notes\">\n{items}</ul>");
     }

@@ -52,7 +52,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const ORGANIZATION: &str = "anser";
 /// Memory for tuned models unless told otherwise, in MiB: hundreds of adapters.
 const TUNED_MEMORY: u64 = 1024;
-/// Disk for vectors of texts embedded before unless told otherwise, in MiB: none. 1024 hold 600,000 texts of 384 dimensions.
+/// Disk for vectors of texts embedded before unless told otherwise, in MiB: 600,000 texts of 384 dimensions.
 const EMBEDDING_CACHE: u64 = 1024;
 /// The reranker name that means "none".
 const NO_RERANKER: &str = "none";

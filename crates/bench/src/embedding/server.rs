@@ -168,12 +168,9 @@ impl Load<'_> {
                 Ok(())
             };
             let clients: Vec<_> = (0..self.clients).map(|_| scope.spawn(client)).collect();
-            clients
-                .into_iter()
-                .map(|client| {
-                    client.join().unwrap_or_else(|_| Err(BenchError::Service("a client panicked".to_owned())))
-                })
-                .collect::<Result<(), BenchError>>()
+            clients.into_iter().try_for_each(|client| {
+                client.join().unwrap_or_else(|_| Err(BenchError::Service("a client panicked".to_owned())))
+            })
         })?;
         Ok(milliseconds.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

@@ -16,9 +16,9 @@ mod demo;
 mod duplicates;
 mod holder;
 mod interrupted;
-mod multilingual;
 #[path = "../../../tune/tests/it/malformed_files.rs"]
 mod malformed_files;
+mod multilingual;
 mod odd_input;
 mod own_vectors;
 mod predictors;

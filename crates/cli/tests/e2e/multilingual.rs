@@ -12,9 +12,16 @@ const MODEL: [&str; 2] = ["--embedder", "universal-sentence-encoder-multilingual
 const MEANINGS: [[&str; 3]; 4] = [
     ["Parcels arrive within three days.", "包裹三天内送达。", "Pakete kommen innerhalb von drei Tagen an."],
     ["You get your money back within a week.", "一周内退款。", "Sie bekommen Ihr Geld innerhalb einer Woche zurück."],
-    ["The kettle must not go into the dishwasher.", "水壶不能放进洗碗机。", "Der Wasserkocher darf nicht in die Spülmaschine."],
-    ["Our shop in the old town closes at eight in the evening.", "我们在老城的商店晚上八点关门。",
-        "Unser Laden in der Altstadt schließt um acht Uhr abends."],
+    [
+        "The kettle must not go into the dishwasher.",
+        "水壶不能放进洗碗机。",
+        "Der Wasserkocher darf nicht in die Spülmaschine.",
+    ],
+    [
+        "Our shop in the old town closes at eight in the evening.",
+        "我们在老城的商店晚上八点关门。",
+        "Unser Laden in der Altstadt schließt um acht Uhr abends.",
+    ],
 ];
 
 #[test]
