@@ -146,7 +146,9 @@ impl Measuring<'_> {
         let Some(Best { backend, session, measurement }) = best else { return Err(failed) };
         let choice = EngineChoice { backend: measurement.backend, measured };
         tracing::info!(engine = choice.backend, measured = ?choice.measured, "measured the engines");
-        if let Some(file) = self.file {
+        // A failure may pass: then the next start measures again.
+        let kept = choice.measured.iter().all(|measurement| measurement.failure.is_none());
+        if let Some(file) = self.file.filter(|_| kept) {
             measurements::keep(file, Record { key: self.key, choice: choice.clone() });
         }
         Ok(Chosen { backend, session, choice })

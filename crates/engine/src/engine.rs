@@ -174,9 +174,17 @@ impl Engine {
     pub fn delete_collection(&self, name: &str) -> Result<bool, EngineError> {
         // Before, so that a crash in between leaves nothing behind that nobody asks about again; and after, for what an ingest
         // that was under way brought meanwhile.
+        if !self.store.names()?.iter().any(|stored| stored == name) {
+            return Ok(self.store.delete(name)?);
+        }
         self.embedding_cache.forget_collection(name);
         let deleted = self.store.delete(name)?;
-        self.embedding_cache.forget_collection(name);
+        if !self.embedding_cache.forget_collection(name) {
+            tracing::warn!(
+                collection = name,
+                "vectors of this collection's texts may be left in the cache; `anser cache clear` removes them"
+            );
+        }
         Ok(deleted)
     }
 

@@ -103,6 +103,9 @@ impl ModelStore {
         };
         let name = name.map(str::to_owned).or(own).ok_or_else(|| self.unknown(source))?;
         check_name("model", &name)?;
+        if user_catalogue::is_reserved(&name) {
+            return Err(ModelsError::NameTaken { name });
+        }
         let cache = self.cache()?;
         fs::create_dir_all(&cache).map_err(ModelsError::io("create the model cache", &cache))?;
         let _lock = Lock::acquire(&cache, &name, progress)?;
@@ -187,7 +190,8 @@ impl ModelStore {
 
 /// Whether the model came from this repository.
 fn is_from(spec: &ModelSpec, hub: &HubName<'_>) -> bool {
-    spec.role == ModelRole::Embedder && spec.hub.as_ref().is_some_and(|source| hub.names(source))
+    let original = hub.revision.is_none() && spec.upstream == hub.repo;
+    spec.role == ModelRole::Embedder && (original || spec.hub.as_ref().is_some_and(|source| hub.names(source)))
 }
 
 fn sibling<'a>(revision: &'a Revision, file: &str) -> Option<&'a HubFile> {

@@ -182,7 +182,7 @@ impl Files<'_> {
         // RoBERTa's positions begin behind the padding token's.
         let kind = config.get("model_type").and_then(Value::as_str).unwrap_or_default();
         let unused = if matches!(kind, "roberta" | "xlm-roberta" | "camembert" | "mpnet") {
-            config.get("pad_token_id").and_then(Value::as_u64).unwrap_or(1) as usize + 1
+            config.get("pad_token_id").and_then(Value::as_u64).unwrap_or(1).saturating_add(1) as usize
         } else {
             0
         };

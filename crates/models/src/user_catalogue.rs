@@ -12,7 +12,12 @@ use crate::{Catalogue, ModelSpec, ModelsError};
 
 /// Name of the file in the cache folder, and of the lock under which it is changed.
 const FILE: &str = "catalogue.json";
-const LOCK: &str = "catalogue";
+const LOCK: &str = ".catalogue";
+
+/// Whether a model cannot have this name, because the list lies where its folder would.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    name.eq_ignore_ascii_case(FILE)
+}
 
 /// The user's catalogue in `cache`; empty when there is none.
 pub(crate) fn read(cache: &Path) -> Result<Catalogue, ModelsError> {

@@ -15,7 +15,7 @@ pub(crate) enum CacheCommand {
     /// Remove everything; texts are embedded again when they are needed
     ///
     /// Deleting or compacting a collection already removes the vectors of that collection's texts. Vectors that
-    /// /v1/embeddings made stay until this command, or until they were not used for longest.
+    /// /v1/embeddings made, or an analysis of a file, stay until this command, or until they were not used for longest.
     Clear,
 }
 

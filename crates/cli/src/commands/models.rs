@@ -47,13 +47,13 @@ pub(crate) struct AddArgs {
     /// Name under which it will be known; its own when none is given
     #[arg(long)]
     name: Option<String>,
-    /// Put before every query, where the model's files do not say
+    /// Put before every query, in place of what the model's files say
     #[arg(long, value_name = "TEXT")]
     query_prefix: Option<String>,
-    /// Put before every passage, where the model's files do not say
+    /// Put before every passage, in place of what the model's files say
     #[arg(long, value_name = "TEXT")]
     passage_prefix: Option<String>,
-    /// How token vectors become one, where the model's files do not say
+    /// How token vectors become one, in place of what the model's files say
     #[arg(long, value_enum)]
     pooling: Option<PoolingChoice>,
     /// Most tokens to read of a text

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "anser",
         &[
             "anser-core",
+            "anser-kernels",
             "anser-models",
             "anser-embed",
             "anser-generate",

@@ -177,7 +177,7 @@ impl Session for CandleSession {
             let made = halving(&texts, &mut |texts| {
                 self.encoder.vectors(texts).map_err(|error| {
                     let failure = device::failure(self.device, &error);
-                    if failure.fault == DeviceFault::OutOfMemory {
+                    if failure.fault == DeviceFault::OutOfMemory && texts.len() > 1 {
                         // What did not fit once is not tried again.
                         let places = texts.iter().map(|ids| ids.len()).max().unwrap_or(0) * texts.len();
                         self.room.tokens = self.room.tokens.min(places / 2);

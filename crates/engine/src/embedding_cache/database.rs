@@ -201,11 +201,14 @@ impl CacheDatabase {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch("CREATE TEMP TABLE gone (key BLOB, vector INTEGER)")?;
             let sql = format!("INSERT INTO gone SELECT key, vector FROM entries WHERE {which}");
-            transaction.execute(&sql, rusqlite::params_from_iter(owner.map(|owner| owner.0)))?;
+            let gone = transaction.execute(&sql, rusqlite::params_from_iter(owner.map(|owner| owner.0)))?;
             remove_gone(&transaction)?;
             transaction.commit()?;
-            // Gives the free pages back and empties the log.
-            connection.prepare("PRAGMA incremental_vacuum")?.query_map([], |_| Ok(()))?.for_each(drop);
+            // Pages that were split or merged may keep copies of rows that moved on: only a file that is written anew from
+            // the rows that are left holds nothing else.
+            if gone > 0 {
+                connection.execute_batch("VACUUM")?;
+            }
             connection.busy_timeout(ERASE_PATIENCE)?;
             let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
             connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -23,6 +23,8 @@ impl Keys {
     pub(super) fn new(salt: &Salt, embedder: &dyn Embedder) -> Self {
         let seed = |purpose: &str| {
             let mut bytes = salt.to_vec();
+            // How much of a text is read is not in the fingerprint.
+            bytes.extend_from_slice(&(embedder.info().max_tokens as u64).to_le_bytes());
             for part in [&embedder.info().fingerprint, embedder.backend(), purpose] {
                 bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
                 bytes.extend_from_slice(part.as_bytes());

@@ -104,7 +104,10 @@ impl Writer {
             self.shared.changed.wait_for(&mut state, LOOK);
         }
         let before = state.waiting.len();
-        state.waiting.fresh.extend(fresh);
+        for (key, cached) in fresh {
+            let owner = state.waiting.fresh.get(&key).map_or(cached.owner, |before| before.owner.and(cached.owner));
+            state.waiting.fresh.insert(key, Cached { owner, ..cached });
+        }
         self.wake(&mut state, before);
     }
 

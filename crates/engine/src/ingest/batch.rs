@@ -1,7 +1,7 @@
 //! What is done with a batch of documents on its way into a collection, one durable transaction for each. Documents that are stored already are
 //! recognised before they are embedded, which is what makes an interrupted ingest cheap to repeat.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -150,10 +150,12 @@ impl<'a> BatchMaker<'a> {
         Ok(())
     }
 
-    /// Drops documents that are stored already just so, and all but the last one of each id, and counts them.
+    /// Drops documents that are stored already just so, and all but the last one of each id, and counts them. What is
+    /// stored says nothing about documents that are `under_way`: they are all kept.
     pub(super) fn without_unchanged(
         &self,
         batch: Vec<Incoming>,
+        under_way: &HashSet<DocumentId>,
         report: &mut IngestReport,
     ) -> Result<Vec<(Incoming, String)>, EngineError> {
         if batch.is_empty() {
@@ -175,7 +177,10 @@ impl<'a> BatchMaker<'a> {
             }
         }
         let before = last.len();
-        last.retain(|(incoming, fingerprint)| stored.get(&incoming.document.id) != Some(fingerprint));
+        last.retain(|(incoming, fingerprint)| {
+            let id = &incoming.document.id;
+            under_way.contains(id) || stored.get(id) != Some(fingerprint)
+        });
         let unchanged = (before - last.len()) as u64;
         report.rows += unchanged;
         report.unchanged += unchanged;

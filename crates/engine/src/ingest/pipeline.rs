@@ -4,8 +4,9 @@
 //! The embedder therefore always has texts waiting. How far reading may run ahead is bounded, which bounds the memory. What
 //! a batch did is added up when it is stored, so that the report reads as if everything had been done one after another.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -121,7 +122,14 @@ impl Intake<'_, '_> {
     pub(super) fn send(&mut self, position: u64) -> Result<(), EngineError> {
         self.maker.cancel.check()?;
         let mut report = std::mem::take(&mut self.report);
-        let documents = self.maker.without_unchanged(std::mem::take(&mut self.documents), &mut report)?;
+        let documents = std::mem::take(&mut self.documents);
+        // Seen before the database is read: what is stored in between is only looked at twice.
+        let under_way: HashSet<DocumentId> = {
+            let state = self.flow.state.lock();
+            let ids = documents.iter().map(|incoming| &incoming.document.id);
+            ids.filter(|id| state.ids.contains_key(*id)).cloned().collect()
+        };
+        let documents = self.maker.without_unchanged(documents, &under_way, &mut report)?;
         self.bytes = 0;
         let mut state = self.flow.state.lock();
         while !state.failed && self.number - state.stored >= self.flow.ahead {
@@ -132,7 +140,7 @@ impl Intake<'_, '_> {
             // The thread that failed says why.
             return Err(EngineError::internal("another part of the ingest has failed"));
         }
-        let mut follows = false;
+        let mut follows = documents.iter().any(|(incoming, _)| under_way.contains(&incoming.document.id));
         for (incoming, _) in &documents {
             let times = state.ids.entry(incoming.document.id.clone()).or_default();
             *times += 1;
@@ -163,15 +171,16 @@ pub(super) fn run(
     let flow = Flow { state: Mutex::default(), changed: Condvar::new(), progress, ahead };
     let (batches, to_make) = sync_channel(makers);
     let (finished, to_store) = sync_channel(makers);
-    let to_make = Mutex::new(to_make);
     let failed = |e| EngineError::Core(anser_core::Error::internal(format!("no thread could be started: {e}")));
     thread::scope(|scope| {
+        // Shared by the makers alone: when the last of them has ended, whatever way, the reader cannot wait for one.
+        let to_make = Arc::new(Mutex::new(to_make));
         for _ in 0..makers {
-            let (flow, to_make, finished) = (&flow, &to_make, finished.clone());
-            let body = move || make_all(maker, flow, to_make, &finished);
+            let (flow, to_make, finished) = (&flow, Arc::clone(&to_make), finished.clone());
+            let body = move || make_all(maker, flow, &to_make, &finished);
             thread::Builder::new().name("ingest-embedder".to_owned()).spawn_scoped(scope, body).map_err(failed)?;
         }
-        drop(finished);
+        drop((finished, to_make));
         let shared = &flow;
         let store = move || store_all(maker, shared, &to_store, report);
         let storing =

@@ -105,7 +105,8 @@ pub(super) fn plan(
     let precision: Precision = chosen.precision.unwrap_or_else(|| defaults::usual_precision(options.device));
     chosen.precision = Some(precision);
     let given_recompute = chosen.recompute;
-    chosen.recompute = Some(given_recompute.unwrap_or(false));
+    // A GPU keeps the attention of every block where a processor makes it again, and has less memory.
+    chosen.recompute = Some(given_recompute.unwrap_or(!options.device.is_cpu()));
     request.hyperparameters = chosen;
 
     let mut model = model_options(&request, options)?;

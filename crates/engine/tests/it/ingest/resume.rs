@@ -91,6 +91,10 @@ fn the_last_row_of_an_id_wins_within_a_batch_and_across_batches() {
             "{batch_documents}"
         );
         assert_eq!(bench.documents()["a"].text, "four");
+        // What is stored at first is also what comes last, after something else.
+        let report = bench.file_with("a.csv", "id,text\na,five\nb,two\na,six\na,four\n", &options).unwrap();
+        check_counts(&report);
+        assert_eq!(bench.documents()["a"].text, "four", "{batch_documents}");
     }
     // A guessed id that repeats is taken, and said.
     let report = Bench::new().file("a.csv", "id,text\na,one\na,two\n").unwrap();

@@ -40,7 +40,9 @@ impl Place {
         let device = open_device(name)?;
         let dtype = match precision {
             Precision::F32 => DType::F32,
-            Precision::Bf16 => weight_type(&device),
+            // Gradients need the range of brain floats: 16-bit floats would lose most of them.
+            Precision::Bf16 if weight_type(&device) == DType::BF16 => DType::BF16,
+            Precision::Bf16 => DType::F32,
         };
         Ok(Self { name, device, dtype })
     }
