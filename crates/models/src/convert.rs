@@ -37,8 +37,11 @@ impl ModelFiles {
     /// [`Encoder::read`] and [`Encoder::to_onnx`] refuse.
     pub fn convert(&self, target: ConvertTarget, out: &Path, force: bool) -> Result<Vec<ConvertedFile>, ModelsError> {
         let refused = |reason: String| ModelsError::NotConvertible { reason };
-        let pooling = self.spec.pooling.filter(|_| self.spec.role == ModelRole::Embedder);
-        let pooling = pooling.ok_or_else(|| refused(format!("{} is no embedder", self.spec.name)))?;
+        if self.spec.role != ModelRole::Embedder {
+            return Err(refused(format!("{} is no embedder", self.spec.name)));
+        }
+        let other = || refused(format!("{} is not of the BERT family, the only one that is converted", self.spec.name));
+        let pooling = self.spec.pooling.ok_or_else(other)?;
         let taken = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some());
         if taken && !force {
             return Err(refused(format!(

@@ -162,23 +162,32 @@ impl CacheDatabase {
         });
     }
 
-    /// Removes the entries used longest ago, a tenth of what is allowed at once, when there is more than that.
+    /// Removes the entries used longest ago when there is more than is allowed, a tenth of that at once, and gives their
+    /// pages back.
     fn evict(&self, connection: &mut Connection) -> rusqlite::Result<()> {
-        let bytes = used_bytes(connection)?;
-        if bytes <= self.limit_bytes {
-            return Ok(());
+        let mut evicted = false;
+        // Rows that go leave pages half full, so once may not be enough.
+        loop {
+            let bytes = used_bytes(connection)?;
+            let entries: i64 = connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
+            if bytes <= self.limit_bytes || entries == 0 {
+                break;
+            }
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let too_much = bytes - self.limit_bytes + self.limit_bytes / FREED_PART;
+            // In floating point: the product of two large counts may not fit.
+            let gone = (entries as f64 * (too_much as f64 / bytes as f64)).ceil() as i64;
+            transaction.execute_batch("CREATE TEMP TABLE gone (key BLOB, vector INTEGER)")?;
+            transaction
+                .execute("INSERT INTO gone SELECT key, vector FROM entries ORDER BY used, vector LIMIT ?1", [gone])?;
+            remove_gone(&transaction)?;
+            transaction.commit()?;
+            evicted = true;
+            tracing::debug!(entries = gone, "the cache of vectors is full; those not used for longest are gone");
         }
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let entries: i64 = transaction.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
-        let too_much = bytes - self.limit_bytes + self.limit_bytes / FREED_PART;
-        // In floating point: the product of two large counts may not fit.
-        let gone = (entries as f64 * (too_much as f64 / bytes as f64)).ceil() as i64;
-        transaction.execute_batch("CREATE TEMP TABLE gone (key BLOB, vector INTEGER)")?;
-        transaction
-            .execute("INSERT INTO gone SELECT key, vector FROM entries ORDER BY used, vector LIMIT ?1", [gone])?;
-        remove_gone(&transaction)?;
-        transaction.commit()?;
-        tracing::debug!(entries = gone, "the cache of vectors is full; those not used for longest are gone");
+        if evicted {
+            connection.prepare("PRAGMA incremental_vacuum")?.query_map([], |_| Ok(()))?.for_each(drop);
+        }
         Ok(())
     }
 
