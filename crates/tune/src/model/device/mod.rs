@@ -39,10 +39,9 @@ impl Place {
     pub(super) fn open(name: Device, precision: Precision) -> std::result::Result<Self, TuneError> {
         let device = open_device(name)?;
         let dtype = match precision {
-            Precision::F32 => DType::F32,
-            // Gradients need the range of brain floats: 16-bit floats would lose most of them.
             Precision::Bf16 if weight_type(&device) == DType::BF16 => DType::BF16,
-            Precision::Bf16 => DType::F32,
+            // Gradients need the range of brain floats: of 16-bit floats they would lose most.
+            Precision::F32 | Precision::Bf16 => DType::F32,
         };
         Ok(Self { name, device, dtype })
     }
