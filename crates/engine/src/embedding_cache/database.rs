@@ -169,8 +169,12 @@ impl CacheDatabase {
         // Rows that go leave pages half full, so once may not be enough.
         loop {
             let bytes = used_bytes(connection)?;
+            if bytes <= self.limit_bytes {
+                break;
+            }
+            // Counting reads every entry: only where some have to go.
             let entries: i64 = connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
-            if bytes <= self.limit_bytes || entries == 0 {
+            if entries == 0 {
                 break;
             }
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

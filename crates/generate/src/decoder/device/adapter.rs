@@ -24,11 +24,11 @@ impl DeviceAdapter {
         let mut blocks = Vec::new();
         for block in &adapter.blocks {
             let mut updates: [Option<Update>; PROJECTIONS.len()] = Default::default();
-            for (place_of, update) in updates.iter_mut().zip(block) {
+            for (slot, update) in updates.iter_mut().zip(block) {
                 if let Some(update) = update {
                     let a = place.tensor(update.a.clone(), &[update.rank, update.inputs])?.t()?;
                     let b = place.tensor(update.b.clone(), &[update.outputs, update.rank])?.t()?;
-                    *place_of = Some(Update { a, b });
+                    *slot = Some(Update { a, b });
                 }
             }
             blocks.push(updates);
